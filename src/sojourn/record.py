@@ -1,0 +1,90 @@
+"""What a store keeps for one session."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["PUBLIC_ID_LENGTH", "UNSAVED", "Record", "Version", "public_id"]
+
+#: Characters of a key that may be shown: 48 bits, enough to tell sessions apart, useless to find one.
+PUBLIC_ID_LENGTH = 12
+
+
+class Version(NamedTuple):
+    """Which state of a record this is.
+
+    ``origin`` is 63 random bits drawn when the record is created, so that a version of an earlier
+    record under the same key never matches; ``counter`` grows by one with each update.
+    """
+
+    origin: int
+    counter: int
+
+    @classmethod
+    def first(cls) -> Version:
+        """Return the version of a record just created."""
+        return cls(secrets.randbits(63), 1)
+
+    def next(self) -> Version:
+        """Return the version that follows this one."""
+        return Version(self.origin, self.counter + 1)
+
+    def supersedes(self, other: Version) -> bool:
+        """Whether this is a later state of the same record as ``other``."""
+        return self.origin == other.origin and self.counter > other.counter
+
+
+#: The version of a record that no store has taken yet.
+UNSAVED = Version(0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One session as stored.  Instants are integer milliseconds since the Unix epoch, UTC.
+
+    ``repr`` shows neither the full key nor the payload.
+    """
+
+    #: Digest of the token: 64 lower-case hexadecimal digits.  The token itself is never stored.
+    key: str
+    #: The sealed session data.  ``b""`` is a payload like any other.
+    payload: bytes
+    #: When the session (or, after a sign-in, the signed-in session) began.
+    created_at: int
+    #: Dead from this instant on unless there is activity.  May lie in the past.
+    idle_deadline: int
+    #: Dead from this instant on whatever happens; ``None``: no such limit.
+    absolute_deadline: int | None = None
+    #: Keyed digest of whose session this is; ``None``: nobody's (anonymous).
+    subject: bytes | None = None
+    #: At most 256 bytes sealed under the server secret alone, for listings.
+    info: bytes = b""
+    #: Assigned by the store.
+    version: Version = UNSAVED
+
+    @property
+    def expires_at(self) -> int:
+        """The instant from which the record is dead: the earlier of its two deadlines."""
+        if self.absolute_deadline is None or self.idle_deadline < self.absolute_deadline:
+            return self.idle_deadline
+        return self.absolute_deadline
+
+    @property
+    def public_id(self) -> str:
+        """The part of the key that logs and pages may show."""
+        return public_id(self.key)
+
+    def is_expired(self, now: int) -> bool:
+        """Whether the record is dead at ``now`` (milliseconds)."""
+        return now >= self.expires_at
+
+    def __repr__(self) -> str:
+        """Show what may be shown."""
+        return f"<Record {self.public_id} {len(self.payload)} bytes, version {self.version.counter}>"
+
+
+def public_id(key: str) -> str:
+    """Return the prefix of ``key`` that is safe to show."""
+    return key[:PUBLIC_ID_LENGTH]
