@@ -1,0 +1,46 @@
+# Every target makes its own environment in .venv: git, make and python3 with venv are enough.
+
+PYTHON ?= python3
+PORT   ?= 8000
+ARGS   ?=
+VENV   := .venv
+RUN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-all lint format clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 for another port)
+	@$(RUN)/python examples/demo/serve.py --port $(PORT)
+
+test: $(VENV)/.test  ## Run all tests (ARGS="-k T2" to choose)
+	$(RUN)/pytest $(ARGS)
+
+test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 and 6.x
+	$(PYTHON) tools/test_all.py $(ARGS)
+
+lint: $(VENV)/.lint  ## Check style, types and imports
+	$(RUN)/ruff check
+	$(RUN)/ruff format --check
+	$(RUN)/mypy
+	$(RUN)/basedpyright --warnings
+	$(RUN)/lint-imports
+
+format: $(VENV)/.lint  ## Put the code into shape
+	$(RUN)/ruff check --fix
+	$(RUN)/ruff format
+
+clean:  ## Remove environments and caches; the demo's data stays in .cache/demo
+	rm -rf .venv .venv-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(VENV)/.demo, .test and .lint remember that the extra of that name is installed.
+$(VENV)/.%: pyproject.toml | $(RUN)/pip
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(RUN)/pip:
+	$(PYTHON) -m venv $(VENV)
