@@ -18,9 +18,11 @@ class Clock(Protocol):
 
     def now(self) -> int:
         """Return wall time: integer milliseconds since the Unix epoch, UTC.  May step."""
+        ...
 
     def monotonic(self) -> float:
         """Return seconds from an arbitrary start.  Never steps back."""
+        ...
 
 
 class SystemClock:

@@ -46,9 +46,11 @@ class Store(Protocol):
         Returns the version given to it.  A dead record under the key is replaced.
         Raises ``DuplicateKeyError`` if the key lives; the living record is untouched.
         """
+        ...
 
     def load(self, key: str) -> Record | None:
         """Return the living record, or ``None``: absent and expired look the same."""
+        ...
 
     def update(self, record: Record, expected_version: Version) -> Version:
         """Replace the whole living record if it is at ``expected_version`` (compare-and-set).
@@ -57,12 +59,14 @@ class Store(Protocol):
         ``SessionGoneError`` if there is no living record, ``ConflictError`` if it is at another
         version; nothing is changed then.
         """
+        ...
 
     def touch(self, key: str, idle_deadline: int) -> bool:
         """Set the idle deadline of a living record; return whether there was one.
 
         Neither the payload nor the version changes.  Revives nothing: a dead record stays dead.
         """
+        ...
 
     def move(self, old_key: str, expected_version: Version, record: Record) -> Version:
         """Replace the living record under ``old_key`` by ``record`` under ``record.key``.
@@ -72,12 +76,15 @@ class Store(Protocol):
         ``ConflictError`` if it is at another version than ``expected_version``,
         ``DuplicateKeyError`` if the new key lives; nothing is changed then.
         """
+        ...
 
     def delete(self, key: str) -> bool:
         """End a session for good; return whether it lived.  Deleting twice is fine."""
+        ...
 
     def close(self) -> None:
         """Let go of connections and files.  Closing twice is fine."""
+        ...
 
 
 @runtime_checkable
@@ -86,9 +93,11 @@ class SubjectIndex(Protocol):
 
     def find_subject(self, subject: bytes) -> Sequence[Record]:
         """Return the subject's living records, oldest ``created_at`` first."""
+        ...
 
     def delete_subject(self, subject: bytes, *, except_key: str | None = None) -> int:
         """End the subject's sessions but ``except_key``; return how many lived.  Atomic."""
+        ...
 
 
 @runtime_checkable
@@ -97,6 +106,7 @@ class Purge(Protocol):
 
     def purge(self, *, limit: int = 100) -> int:
         """Remove at most ``limit`` dead records, never a living one; return how many."""
+        ...
 
 
 @runtime_checkable
@@ -105,6 +115,7 @@ class Scan(Protocol):
 
     def scan(self, *, after: str = "", limit: int = 100) -> Sequence[Record]:
         """Return up to ``limit`` living records with ``key > after``, in key order."""
+        ...
 
 
 class AsyncStore(Protocol):
@@ -115,24 +126,31 @@ class AsyncStore(Protocol):
 
     async def create(self, record: Record) -> Version:
         """See :meth:`Store.create`."""
+        ...
 
     async def load(self, key: str) -> Record | None:
         """See :meth:`Store.load`."""
+        ...
 
     async def update(self, record: Record, expected_version: Version) -> Version:
         """See :meth:`Store.update`."""
+        ...
 
     async def touch(self, key: str, idle_deadline: int) -> bool:
         """See :meth:`Store.touch`."""
+        ...
 
     async def move(self, old_key: str, expected_version: Version, record: Record) -> Version:
         """See :meth:`Store.move`."""
+        ...
 
     async def delete(self, key: str) -> bool:
         """See :meth:`Store.delete`."""
+        ...
 
     async def close(self) -> None:
         """See :meth:`Store.close`."""
+        ...
 
 
 @runtime_checkable
@@ -141,9 +159,11 @@ class AsyncSubjectIndex(Protocol):
 
     async def find_subject(self, subject: bytes) -> Sequence[Record]:
         """See :meth:`SubjectIndex.find_subject`."""
+        ...
 
     async def delete_subject(self, subject: bytes, *, except_key: str | None = None) -> int:
         """See :meth:`SubjectIndex.delete_subject`."""
+        ...
 
 
 @runtime_checkable
@@ -152,6 +172,7 @@ class AsyncPurge(Protocol):
 
     async def purge(self, *, limit: int = 100) -> int:
         """See :meth:`Purge.purge`."""
+        ...
 
 
 @runtime_checkable
@@ -160,3 +181,4 @@ class AsyncScan(Protocol):
 
     async def scan(self, *, after: str = "", limit: int = 100) -> Sequence[Record]:
         """See :meth:`Scan.scan`."""
+        ...
