@@ -1,0 +1,1 @@
+"""Where sessions can be kept.  Each store is a module of its own; none imports another."""

@@ -1,0 +1,454 @@
+"""From a token to a session and back: open → commit → revoke.
+
+The logic stands once, in :class:`SessionSteps`, as generators of store operations; :class:`Manager` carries
+them out on a :class:`~sojourn.store.Store`, :class:`AsyncManager` on an :class:`~sojourn.store.AsyncStore`.
+A request reads like this::
+
+    session = manager.open(token)          # at most one load
+    session["basket"].append("apple")
+    manager.commit(session)                # nothing, or one touch, update, create, move or delete
+    session.token                          # what the cookie has to carry now
+
+Any call may raise ``StoreUnavailableError``: the store did not answer, so nobody knows whether the session
+exists, and it must not be taken for absent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack
+
+from sojourn.clock import SystemClock
+from sojourn.errors import (
+    ConfigurationError,
+    ConflictError,
+    DuplicateKeyError,
+    SessionGoneError,
+    StoreTimeoutError,
+)
+from sojourn.policy import Action, Policy, decide
+from sojourn.recording import Recorder
+from sojourn.sealing import Sealed
+from sojourn.session import Changes, Session
+from sojourn.steps import Pause, run, run_async
+from sojourn.store import AsyncPurge, AsyncStore, AsyncSubjectIndex, Purge, Store, SubjectIndex
+from sojourn.token import is_token, new_token
+from sojourn.turns import AsyncTurns, Turns
+from sojourn.values import MAX_SIZE, MessagePackCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sojourn.clock import Clock
+    from sojourn.keyring import Keyring
+    from sojourn.listing import SessionSummary
+    from sojourn.policy import Decision
+    from sojourn.record import Record
+    from sojourn.sealing import Sealing
+    from sojourn.steps import Steps
+    from sojourn.values import Codec
+
+__all__ = ["AsyncManager", "Manager", "Plan", "SessionSteps", "default_subject"]
+
+_FIRST_PAUSE: Final = 0.001
+_LONGEST_PAUSE: Final = 0.1
+_PURGE_BATCH: Final = 100
+_PURGE_PAUSE: Final = 0.02
+
+StoreT = TypeVar("StoreT", Store, AsyncStore)
+
+
+def default_subject(session: Mapping[str, Any]) -> str | None:
+    """Return the value of ``"_subject"``: whose session it is, where no framework says."""
+    subject = session.get("_subject")
+    return None if subject is None else str(subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a commit is going to do, worked out without I/O."""
+
+    decision: Decision
+    changes: Changes
+    #: Milliseconds since the Unix epoch.
+    now: int
+    #: Seconds.
+    idle_timeout: int
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it replaces a record that other requests may be replacing too."""
+        return self.decision.action in (Action.UPDATE, Action.MOVE)
+
+
+class ManagerSettings(TypedDict, total=False):
+    """Keyword arguments of :class:`SessionSteps`."""
+
+    policy: Policy
+    codec: Codec
+    sealing: Sealing
+    namespace: str
+    units: tuple[str, ...]
+    subject_of: Callable[[Mapping[str, Any]], str | None]
+    max_payload: int
+    timeout: float
+    clock: Clock
+
+
+class SessionSteps(Generic[StoreT]):
+    """The logic of a session's life, as generators of operations on ``store``.
+
+    ``keyring`` holds the server secrets; ``sealing`` protects payloads (by default ``Sealed(keyring)``);
+    ``namespace`` separates sites that share a store.  ``codec`` translates values.  Keys that start with one
+    of ``units`` are merged together or not at all.  ``subject_of`` tells whose session it is.
+    ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.
+    """
+
+    def __init__(
+        self,
+        store: StoreT,
+        keyring: Keyring,
+        *,
+        policy: Policy | None = None,
+        codec: Codec | None = None,
+        sealing: Sealing | None = None,
+        namespace: str = "",
+        units: tuple[str, ...] = ("_auth_user_",),
+        subject_of: Callable[[Mapping[str, Any]], str | None] = default_subject,
+        max_payload: int = MAX_SIZE,
+        timeout: float = 5.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.store: StoreT = store
+        self.policy = Policy() if policy is None else policy
+        self._codec: Codec = MessagePackCodec() if codec is None else codec
+        self._recorder = Recorder(
+            keyring=keyring,
+            sealing=Sealed(keyring) if sealing is None else sealing,
+            codec=self._codec,
+            policy=self.policy,
+            namespace=namespace,
+            subject_of=subject_of,
+            max_payload=max_payload,
+        )
+        self._keyring = keyring
+        self._units = units
+        self._timeout = timeout
+        self._clock: Clock = SystemClock() if clock is None else clock
+
+    # Open
+
+    def new_session(self) -> Session:
+        """Return an empty session, stored at its first commit.  No I/O."""
+        return Session(self._codec)
+
+    def _open(self, token: str | None) -> Steps[Session]:
+        if token is None:
+            return self.new_session()
+        if is_token(token):
+            record = yield self.store.load, self._recorder.key(token)
+            encodings = None if record is None else self._read(token, record)
+            if encodings is not None:
+                return Session(self._codec, encodings, token=token, record=record)
+        return Session(self._codec, unknown_token=True)
+
+    def _read(self, token: str, record: Record) -> dict[str, bytes] | None:
+        return self._recorder.read(token, record, now=self._clock.now())
+
+    def _exists(self, token: str | None) -> Steps[bool]:
+        if token is None or not is_token(token):
+            return False
+        return (yield self.store.load, self._recorder.key(token)) is not None
+
+    # Commit
+
+    def plan(self, session: Session, *, saves: bool = False, idle_timeout: int | None = None) -> Plan:
+        """Return what a commit of ``session`` has to do.  No I/O; raises ``EncodeError``.
+
+        ``saves``: the application asked for a save, which is activity and stores even an empty session.
+        ``idle_timeout`` (seconds) replaces the policy's.
+        """
+        now = self._clock.now()
+        timeout = self.policy.idle_timeout if idle_timeout is None else idle_timeout
+        changes = session.changes()
+        decision = decide(self.policy, session, changes, now=now, saves=saves, idle_timeout=timeout)
+        return Plan(decision, changes, now, timeout)
+
+    def _carry_out(self, session: Session, plan: Plan) -> Steps[Action]:
+        action = plan.decision.action
+        if action is Action.CREATE:
+            yield from self._create(session, plan, plan.changes)
+        elif action is Action.TOUCH:
+            yield from self._touch(session, plan.decision.idle_deadline)
+        elif action is Action.UPDATE or action is Action.MOVE:
+            yield from self._replace(session, plan)
+        elif session.ended:
+            if session.record is not None:
+                yield self.store.delete, session.record.key
+            session.forget()
+        return action
+
+    def _create(self, session: Session, plan: Plan, changes: Changes) -> Steps[None]:
+        encodings = changes.apply({})
+        while True:
+            token = new_token()
+            record = self._write(token, session, plan, encodings, source=None)
+            try:
+                version = yield self.store.create, record
+            except DuplicateKeyError:
+                continue
+            session.saved(token, replace(record, version=version), encodings, changes)
+            return
+
+    def _touch(self, session: Session, deadline: int) -> Steps[None]:
+        record = _stored(session)
+        if not (yield self.store.touch, record.key, deadline):
+            session.forget()
+            raise _gone(record)
+        session.record = replace(record, idle_deadline=deadline)
+
+    def _replace(self, session: Session, plan: Plan) -> Steps[None]:
+        """Update or move the record; on a conflict, apply the changes to the fresh one and try again."""
+        moves = plan.decision.action is Action.MOVE
+        give_up = self._clock.monotonic() + self._timeout
+        source, encodings = _stored(session), plan.changes.apply(session.base)
+        old_token = str(session.token)
+        pause = _FIRST_PAUSE
+        while True:
+            token = new_token() if moves else old_token
+            record = self._write(token, session, plan, encodings, source=source)
+            try:
+                if moves:
+                    version = yield self.store.move, source.key, source.version, record
+                else:
+                    version = yield self.store.update, record, source.version
+            except ConflictError as conflict:
+                if self._clock.monotonic() >= give_up:
+                    raise ConflictError(
+                        f"other requests kept changing session {source.public_id} for {self._timeout} s, "
+                        "so nothing was saved: try again"
+                    ) from conflict
+            except SessionGoneError:
+                break
+            else:
+                session.saved(token, replace(record, version=version), encodings, plan.changes)
+                return
+            fresh = yield self.store.load, source.key
+            theirs = None if fresh is None else self._read(old_token, fresh)
+            if fresh is None or theirs is None:
+                break
+            source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
+            yield Pause(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        session.forget()
+        if not moves or source.subject is not None:
+            raise _gone(source)
+        # Nobody's session was to be renewed and is gone: it gets a life of its own, which holds what this
+        # request set and nothing of the session that is gone.
+        yield from self._create(session, plan, Changes(plan.changes.assigned, frozenset()))
+
+    def _write(
+        self,
+        token: str,
+        session: Session,
+        plan: Plan,
+        encodings: Mapping[str, bytes],
+        *,
+        source: Record | None,
+    ) -> Record:
+        return self._recorder.write(
+            token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
+        )
+
+    # Revoke
+
+    def _delete(self, token: str | None) -> Steps[bool]:
+        if token is None or not is_token(token):
+            return False
+        lived: bool = yield self.store.delete, self._recorder.key(token)
+        return lived
+
+    def _revoke(self, key: str) -> Steps[bool]:
+        lived: bool = yield self.store.delete, key
+        return lived
+
+    def _sessions_of(self, subject: str) -> Steps[list[SessionSummary]]:
+        index = self._index()
+        found: list[SessionSummary] = []
+        for digest in self._keyring.subject_digests(subject):
+            records = yield index.find_subject, digest
+            found.extend(self._recorder.summary(record) for record in records)
+        return found
+
+    def _revoke_subject(self, subject: str, except_session: Session | None) -> Steps[int]:
+        kept = None if except_session is None or except_session.record is None else except_session.record.key
+        delete_subject = partial(self._index().delete_subject, except_key=kept)
+        ended: int = 0
+        for digest in self._keyring.subject_digests(subject):
+            ended += yield delete_subject, digest
+        return ended
+
+    def _index(self) -> SubjectIndex | AsyncSubjectIndex:
+        if isinstance(self.store, SubjectIndex | AsyncSubjectIndex):
+            return self.store
+        raise ConfigurationError(
+            f"{type(self.store).__name__} keeps no index of subjects, so it cannot list or end someone's "
+            "sessions: use a store that does"
+        )
+
+    def _purge(self) -> Steps[int]:
+        if not isinstance(self.store, Purge | AsyncPurge):
+            return 0
+        purge = partial(self.store.purge, limit=_PURGE_BATCH)
+        removed = 0
+        while True:
+            batch: int = yield (purge,)
+            removed += batch
+            if batch < _PURGE_BATCH:
+                return removed
+            yield Pause(_PURGE_PAUSE)
+
+
+class Manager(SessionSteps[Store]):
+    """Sessions on a :class:`~sojourn.store.Store`.  Safe for use by many threads at once."""
+
+    def __init__(self, store: Store, keyring: Keyring, **settings: Unpack[ManagerSettings]) -> None:
+        super().__init__(store, keyring, **settings)
+        self._turns = Turns()
+
+    def open(self, token: str | None) -> Session:
+        """Return the session of ``token``, or an empty one if there is none.  At most one load.
+
+        ``token`` is what the cookie holds, ``None`` without one.  No session, and no error: a malformed
+        token (no I/O), an unknown or expired one, a record that is damaged or sealed under a secret not
+        listed any more (logged).  ``session.unknown_token`` then says that the browser sent one.
+        """
+        return run(self._open(token))
+
+    def commit(self, session: Session, *, saves: bool = False, idle_timeout: int | None = None) -> Action:
+        """Do what the end of a request needs, and return what that was.  At most one write, if alone.
+
+        Other requests' changes to the same session are kept: only what this one assigned or removed is
+        written, onto the fresh record if need be.  ``saves`` and ``idle_timeout``: see :meth:`plan`.
+        Raises ``EncodeError`` (nothing was written), ``SessionGoneError`` (the session was ended or has
+        expired meanwhile; it stays dead), ``ConflictError`` (both requests changed the same unit, or there
+        was no end of conflicts; nothing was written).
+        """
+        plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
+        if session.record is None or not plan.takes_turns:
+            return run(self._carry_out(session, plan))
+        turn = self._turns.of(session.record.key)
+        if not turn.acquire(timeout=self._timeout):
+            raise _too_many_saves(session, self._timeout)
+        try:
+            return run(self._carry_out(session, plan))
+        finally:
+            turn.release()
+
+    def exists(self, token: str | None) -> bool:
+        """Whether ``token`` names a living session.  At most one load."""
+        return run(self._exists(token))
+
+    def delete(self, token: str | None) -> bool:
+        """End the session of ``token``; return whether it lived.  At most one delete."""
+        return run(self._delete(token))
+
+    def revoke(self, key: str) -> bool:
+        """End the session listed under ``key``; return whether it lived (ASVS 7.4.2, 7.5.2)."""
+        return run(self._revoke(key))
+
+    def sessions_of(self, subject: str) -> list[SessionSummary]:
+        """Return the subject's living sessions.
+
+        Raises ``ConfigurationError`` if the store keeps no index.
+        """
+        return run(self._sessions_of(subject))
+
+    def revoke_subject(self, subject: str, *, except_session: Session | None = None) -> int:
+        """End the subject's sessions but one; return how many lived (ASVS 7.4.3, 7.5.2).
+
+        Raises ``ConfigurationError`` if the store keeps no index.
+        """
+        return run(self._revoke_subject(subject, except_session))
+
+    def purge(self) -> int:
+        """Remove every dead record, in batches with pauses; return how many.
+
+        0 if the store has no need of it.
+        """
+        return run(self._purge())
+
+
+class AsyncManager(SessionSteps[AsyncStore]):
+    """:class:`Manager` for asyncio, on an :class:`~sojourn.store.AsyncStore`."""
+
+    def __init__(self, store: AsyncStore, keyring: Keyring, **settings: Unpack[ManagerSettings]) -> None:
+        super().__init__(store, keyring, **settings)
+        self._turns = AsyncTurns()
+
+    async def open(self, token: str | None) -> Session:
+        """See :meth:`Manager.open`."""
+        return await run_async(self._open(token))
+
+    async def commit(
+        self, session: Session, *, saves: bool = False, idle_timeout: int | None = None
+    ) -> Action:
+        """See :meth:`Manager.commit`."""
+        plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
+        if session.record is None or not plan.takes_turns:
+            return await run_async(self._carry_out(session, plan))
+        turn = self._turns.of(session.record.key)
+        try:
+            await asyncio.wait_for(turn.acquire(), self._timeout)
+        except TimeoutError as error:
+            raise _too_many_saves(session, self._timeout) from error
+        try:
+            return await run_async(self._carry_out(session, plan))
+        finally:
+            turn.release()
+
+    async def exists(self, token: str | None) -> bool:
+        """See :meth:`Manager.exists`."""
+        return await run_async(self._exists(token))
+
+    async def delete(self, token: str | None) -> bool:
+        """See :meth:`Manager.delete`."""
+        return await run_async(self._delete(token))
+
+    async def revoke(self, key: str) -> bool:
+        """See :meth:`Manager.revoke`."""
+        return await run_async(self._revoke(key))
+
+    async def sessions_of(self, subject: str) -> list[SessionSummary]:
+        """See :meth:`Manager.sessions_of`."""
+        return await run_async(self._sessions_of(subject))
+
+    async def revoke_subject(self, subject: str, *, except_session: Session | None = None) -> int:
+        """See :meth:`Manager.revoke_subject`."""
+        return await run_async(self._revoke_subject(subject, except_session))
+
+    async def purge(self) -> int:
+        """See :meth:`Manager.purge`."""
+        return await run_async(self._purge())
+
+
+def _stored(session: Session) -> Record:
+    if session.record is None:
+        raise SessionGoneError("the session is not stored")
+    return session.record
+
+
+def _gone(record: Record) -> SessionGoneError:
+    return SessionGoneError(
+        f"session {record.public_id} was ended or has expired during the request; nothing was saved"
+    )
+
+
+def _too_many_saves(session: Session, seconds: float) -> StoreTimeoutError:
+    return StoreTimeoutError(
+        f"session {session.public_id}: waited {seconds} s for other saves to it in this process; "
+        "nothing was saved: try again"
+    )

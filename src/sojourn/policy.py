@@ -1,0 +1,162 @@
+"""What to do with a session at the end of a request.  Pure: settings, the time and the session, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from sojourn.errors import ConfigurationError, EncodeError
+
+if TYPE_CHECKING:
+    from sojourn.session import Changes, Session
+
+__all__ = [
+    "AAL1",
+    "AAL2",
+    "AAL3",
+    "EXPIRY_KEY",
+    "Action",
+    "Decision",
+    "Policy",
+    "decide",
+    "idle_deadline",
+]
+
+#: Top-level key under which a session carries a timeout of its own, as Django's ``set_expiry`` writes it:
+#: seconds of inactivity (0: until the browser closes), or an instant in ISO 8601.
+EXPIRY_KEY: Final = "_session_expiry"
+
+_LONGEST_TOUCH_INTERVAL = 300_000
+_EARLIER_TOLERANCE = 2_000
+_MILLISECONDS = 1_000
+
+
+class Action(Enum):
+    """The one thing a commit does in the store."""
+
+    NOTHING = "nothing"
+    TOUCH = "touch"
+    UPDATE = "update"
+    CREATE = "create"
+    MOVE = "move"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An action, and the idle deadline (milliseconds since the Unix epoch) that goes with it."""
+
+    action: Action
+    idle_deadline: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How long sessions live.  Timeouts are whole seconds.
+
+    A session dies ``idle_timeout`` after its last activity and, if there is one, ``absolute_timeout``
+    after it began or was last signed in to, whatever happens (ASVS 7.3.1, 7.3.2).
+    """
+
+    #: Seconds without activity after which a session is dead.
+    idle_timeout: int = 1_209_600
+    #: Seconds after sign-in at which it is dead all the same; ``None``: no such limit.
+    absolute_timeout: int | None = None
+    #: Whether reading a session is activity.  A read then touches at most once per touch interval.
+    sliding: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse timeouts that cannot be meant."""
+        if self.idle_timeout < 0 or (self.absolute_timeout is not None and self.absolute_timeout <= 0):
+            raise ConfigurationError(
+                "idle_timeout and absolute_timeout are positive numbers of seconds "
+                "(absolute_timeout may be None: no limit)"
+            )
+
+    def absolute_deadline(self, created_at: int) -> int | None:
+        """Return the instant from which a session begun at ``created_at`` is dead, or ``None``."""
+        if self.absolute_timeout is None:
+            return None
+        return created_at + self.absolute_timeout * _MILLISECONDS
+
+
+#: Timeouts of NIST SP 800-63B-4 by authenticator assurance level.
+AAL1: Final = Policy(idle_timeout=30 * 86_400, absolute_timeout=30 * 86_400)
+AAL2: Final = Policy(idle_timeout=3_600, absolute_timeout=24 * 3_600, sliding=True)
+AAL3: Final = Policy(idle_timeout=900, absolute_timeout=12 * 3_600, sliding=True)
+
+
+def idle_deadline(expiry: object, *, now: int, idle_timeout: int) -> int:
+    """Return the idle deadline of a session that carries ``expiry`` and is active at ``now``.
+
+    ``expiry`` is what :data:`EXPIRY_KEY` holds: ``None`` or 0 (``idle_timeout`` seconds apply), seconds, or
+    an instant as ISO 8601 text or ``datetime`` (naive: local time).  ``now`` and the result are milliseconds
+    since the Unix epoch.  Raises ``EncodeError`` for anything else.
+    """
+    if not expiry:
+        return now + idle_timeout * _MILLISECONDS
+    if isinstance(expiry, int | float):
+        return now + int(expiry * _MILLISECONDS)
+    if isinstance(expiry, timedelta):
+        return now + expiry // timedelta(milliseconds=1)
+    try:
+        instant = expiry if isinstance(expiry, datetime) else datetime.fromisoformat(str(expiry))
+    except ValueError:
+        raise EncodeError(
+            f"{EXPIRY_KEY} is neither seconds nor an instant in ISO 8601: set it with set_expiry()"
+        ) from None
+    return int(instant.timestamp() * _MILLISECONDS)
+
+
+def decide(  # noqa: PLR0911 - one return an action reads best
+    policy: Policy,
+    session: Session,
+    changes: Changes,
+    *,
+    now: int,
+    saves: bool = False,
+    idle_timeout: int | None = None,
+) -> Decision:
+    """Return what a commit has to do.
+
+    ``saves``: the application asked for a save, which is activity and stores even an empty session.
+    ``idle_timeout`` (seconds) replaces the policy's for this session.
+    """
+    timeout = policy.idle_timeout if idle_timeout is None else idle_timeout
+    deadline = idle_deadline(session.get(EXPIRY_KEY), now=now, idle_timeout=timeout)
+    if session.ended:
+        return Decision(Action.NOTHING if session.record is None else Action.DELETE, deadline)
+    if session.record is None:
+        return Decision(Action.CREATE if session or saves else Action.NOTHING, deadline)
+    if session.renewal:
+        return Decision(Action.MOVE, deadline)
+    if (
+        session.restarts
+        or session.label is not None
+        or (changes and not _only_moves_deadline(session, changes))
+    ):
+        return Decision(Action.UPDATE, deadline)
+    if not (changes or saves or policy.sliding):
+        return Decision(Action.NOTHING, session.record.idle_deadline)
+    later_by = deadline - session.record.idle_deadline
+    touch_interval = min((deadline - now) // 10, _LONGEST_TOUCH_INTERVAL)
+    if -_EARLIER_TOLERANCE <= later_by < touch_interval:
+        return Decision(Action.NOTHING, session.record.idle_deadline)
+    return Decision(Action.UPDATE if changes else Action.TOUCH, deadline)
+
+
+def _only_moves_deadline(session: Session, changes: Changes) -> bool:
+    """Whether the only change is another number of seconds, or another instant, in ``EXPIRY_KEY``.
+
+    Horizon calls ``set_expiry()`` on every page.  Turning "so many seconds" into "until the browser closes"
+    or back is a change the browser has to see, so it is none of these.
+    """
+    if changes.replaces or changes.removed or set(changes.assigned) != {EXPIRY_KEY}:
+        return False
+    return _kind(session.before(EXPIRY_KEY)) == _kind(session[EXPIRY_KEY])
+
+
+def _kind(expiry: Any) -> tuple[type, bool]:
+    return (type(expiry), bool(expiry))

@@ -1,0 +1,146 @@
+"""Session ↔ record.  Pure: no I/O, the time is given.
+
+The one place that knows how a record comes about: which key, whose session, which deadlines, what is sealed
+and what it is bound to.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sojourn.errors import DecodeError
+from sojourn.listing import Info, SessionSummary
+from sojourn.policy import EXPIRY_KEY, idle_deadline
+from sojourn.record import Record
+from sojourn.sealing import UnknownSecretError, authenticated
+from sojourn.session import Session
+from sojourn.token import key_for
+from sojourn.values import frame, unframe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sojourn.keyring import Keyring
+    from sojourn.policy import Policy
+    from sojourn.sealing import Sealing
+    from sojourn.values import Codec
+
+__all__ = ["Recorder"]
+
+logger = logging.getLogger("sojourn")
+
+_CLOCK_SKEW: Final = 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """Writes and reads the records of one site."""
+
+    keyring: Keyring
+    sealing: Sealing
+    codec: Codec
+    policy: Policy
+    #: Separates sites that share a store.
+    namespace: str
+    #: Tells whose session it is from its data; ``None``: nobody's.
+    subject_of: Callable[[Mapping[str, Any]], str | None]
+    #: Bytes an encoded session may have.
+    max_payload: int
+
+    def key(self, token: str) -> str:
+        """Return the key under which the session of ``token`` is stored."""
+        return key_for(token, namespace=self.namespace)
+
+    def read(self, token: str, record: Record, *, now: int) -> dict[str, bytes] | None:
+        """Return the encodings in ``record``, or ``None``, logged, if it is no session for this request.
+
+        That is: sealed under a secret not listed, damaged or forged, begun in the future, or past an
+        absolute timeout that was set after it was written.
+        """
+        limit = self.policy.absolute_deadline(record.created_at)
+        if limit is not None and now >= limit:
+            return None
+        if record.created_at > now + _CLOCK_SKEW:
+            logger.warning("session %s begins in the future: check this machine's clock", record.public_id)
+            return None
+        try:
+            return unframe(self.sealing.open(record.payload, token, _bound(record, record.info)))
+        except UnknownSecretError as error:
+            logger.info("session %s is no session: %s", record.public_id, error)
+        except DecodeError as error:
+            logger.error("session %s is no session: %s", record.public_id, error)  # noqa: TRY400
+        return None
+
+    def write(
+        self,
+        token: str,
+        session: Session,
+        encodings: Mapping[str, bytes],
+        *,
+        source: Record | None,
+        now: int,
+        idle_timeout: int,
+    ) -> Record:
+        """Return the sealed record that keeps ``encodings`` for ``session`` under ``token``.
+
+        ``source`` is the record it replaces.  The absolute timeout goes on from there, unless the session
+        restarts it or has another subject than before.  Raises ``PayloadTooLargeError``.
+        """
+        payload = frame(encodings, limit=self.max_payload)
+        view = Session(self.codec, encodings)
+        expiry = view.get(EXPIRY_KEY)
+        deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
+        subject = self.subject_of(view)
+        digest = None if subject is None else self.keyring.subject_digest(subject)
+        created_at = now
+        if source is not None and not session.restarts and self._belongs_to(source, subject, digest):
+            created_at = source.created_at
+        key = self.key(token)
+        absolute_deadline = self.policy.absolute_deadline(created_at)
+        info = b""
+        if subject is not None:
+            bound = authenticated(key, created_at, absolute_deadline, digest, b"")
+            timeout = None if isinstance(expiry, str) else deadline - now
+            label = self._label(session, source)
+            plain = Info(subject=subject, label=label, idle_timeout=timeout, written_at=now)
+            info = self.sealing.seal_info(plain.encode(), bound)
+        context = authenticated(key, created_at, absolute_deadline, digest, info)
+        return Record(
+            key=key,
+            payload=self.sealing.seal(payload, token, context),
+            created_at=created_at,
+            idle_deadline=deadline,
+            absolute_deadline=absolute_deadline,
+            subject=digest,
+            info=info,
+        )
+
+    def summary(self, record: Record) -> SessionSummary:
+        """Return what a listing shows of ``record``; needs no token."""
+        return SessionSummary.of(record, self._info(record))
+
+    def _label(self, session: Session, source: Record | None) -> str:
+        if session.label is not None:
+            return session.label
+        info = None if source is None else self._info(source)
+        return "" if info is None else info.label
+
+    def _info(self, record: Record) -> Info | None:
+        if not record.info:
+            return None
+        try:
+            return Info.decode(self.sealing.open_info(record.info, _bound(record, b"")))
+        except DecodeError:
+            return None
+
+    def _belongs_to(self, source: Record, subject: str | None, digest: bytes | None) -> bool:
+        """Whether ``source`` has this subject, under whichever secret its digest was made."""
+        if source.subject == digest:
+            return True
+        return subject is not None and source.subject in self.keyring.subject_digests(subject)
+
+
+def _bound(record: Record, info: bytes) -> bytes:
+    return authenticated(record.key, record.created_at, record.absolute_deadline, record.subject, info)

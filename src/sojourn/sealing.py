@@ -1,0 +1,174 @@
+"""Payload ↔ sealed envelope.
+
+An envelope is::
+
+    format 1 octet │ key id 8 │ salt 24 │ commitment 20 │ AES-256-GCM ciphertext and tag
+
+For each write a fresh salt is drawn, and keyed BLAKE2b over salt and token gives the encryption key, the
+nonce and the commitment: no key is used twice, so no nonce can repeat under one.  A payload's keys need the
+server secret *and* the token: the store and the server secret together reveal nothing, the store and a
+cookie together forge nothing.  GCM does not commit to its key, hence the commitment, which is compared in
+constant time before anything is decrypted.
+
+Authenticated with the payload is what :func:`authenticated` returns.  Not authenticated, by design: the
+idle deadline, which moves without re-sealing, and the version, which the store assigns; whoever can write
+to the store can move the first and can put a whole former record back.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sojourn.errors import DecodeError
+from sojourn.keyring import KEY_ID_LENGTH
+
+if TYPE_CHECKING:
+    from sojourn.keyring import Keyring
+
+__all__ = ["OVERHEAD", "Sealed", "Sealing", "UnknownSecretError", "Unsealed", "authenticated"]
+
+_FORMAT = b"\x01"
+_SALT_AT = 1 + KEY_ID_LENGTH
+_COMMITMENT_AT = _SALT_AT + 24
+_BODY_AT = _COMMITMENT_AT + 20
+_TAG = 16
+#: Octets an envelope is longer than what is in it.
+OVERHEAD = _BODY_AT + _TAG
+
+_INSTANTS = struct.Struct(">qq")
+_NO_DEADLINE = -1
+
+
+class UnknownSecretError(DecodeError):
+    """The envelope names a server secret that is not listed (any more)."""
+
+
+def authenticated(
+    key: str, created_at: int, absolute_deadline: int | None, subject: bytes | None, info: bytes
+) -> bytes:
+    """Return the fields of a record that are authenticated with its payload, as unambiguous bytes.
+
+    ``info`` is sealed first, with itself left out (``b""``).
+    """
+    deadline = _NO_DEADLINE if absolute_deadline is None else absolute_deadline
+    owner = b"" if subject is None else subject
+    return b"%b%b%c%b%b" % (
+        key.encode("ascii"),
+        _INSTANTS.pack(created_at, deadline),
+        len(owner),
+        owner,
+        info,
+    )
+
+
+class Sealing(Protocol):
+    """How payload and info are protected.  ``context`` comes from :func:`authenticated`.
+
+    Opening raises ``DecodeError``, the same one whatever was changed; ``UnknownSecretError`` if the
+    secret it was sealed under is not listed.
+    """
+
+    def seal(self, payload: bytes, token: str, context: bytes) -> bytes:
+        """Return the envelope of ``payload``, which only ``token`` and a listed secret open."""
+
+    def open(self, envelope: bytes, token: str, context: bytes) -> bytes:
+        """Return the payload in ``envelope``."""
+
+    def seal_info(self, info: bytes, context: bytes) -> bytes:
+        """Return the envelope of ``info``, which a listed secret opens without the token."""
+
+    def open_info(self, envelope: bytes, context: bytes) -> bytes:
+        """Return the info in ``envelope``."""
+
+
+class Unsealed:
+    """No protection, for stores in the process's own memory, which holds everything in clear anyway."""
+
+    __slots__ = ()
+
+    def seal(self, payload: bytes, token: str, context: bytes) -> bytes:  # noqa: ARG002 - see Sealing
+        """Return ``payload`` as it is."""
+        return payload
+
+    def open(self, envelope: bytes, token: str, context: bytes) -> bytes:  # noqa: ARG002 - see Sealing
+        """Return ``envelope`` as it is."""
+        return envelope
+
+    def seal_info(self, info: bytes, context: bytes) -> bytes:  # noqa: ARG002 - see Sealing
+        """Return ``info`` as it is."""
+        return info
+
+    def open_info(self, envelope: bytes, context: bytes) -> bytes:  # noqa: ARG002 - see Sealing
+        """Return ``envelope`` as it is."""
+        return envelope
+
+
+class Sealed:
+    """AES-256-GCM under keys from ``keyring``, as the module describes."""
+
+    __slots__ = ("_keyring",)
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def seal(self, payload: bytes, token: str, context: bytes) -> bytes:
+        """See :meth:`Sealing.seal`."""
+        keys = self._keyring.sealing
+        return _seal(payload, keys.key_id, keys.payload, token.encode("ascii"), context)
+
+    def open(self, envelope: bytes, token: str, context: bytes) -> bytes:
+        """See :meth:`Sealing.open`."""
+        keys = self._keyring.get(envelope[1:_SALT_AT])
+        if keys is None:
+            raise UnknownSecretError(_NOT_LISTED)
+        return _open(envelope, keys.payload, token.encode("ascii"), context)
+
+    def seal_info(self, info: bytes, context: bytes) -> bytes:
+        """See :meth:`Sealing.seal_info`."""
+        keys = self._keyring.sealing
+        return _seal(info, keys.key_id, keys.info, b"", context)
+
+    def open_info(self, envelope: bytes, context: bytes) -> bytes:
+        """See :meth:`Sealing.open_info`."""
+        keys = self._keyring.get(envelope[1:_SALT_AT])
+        if keys is None:
+            raise UnknownSecretError(_NOT_LISTED)
+        return _open(envelope, keys.info, b"", context)
+
+
+_NOT_LISTED = "the record was sealed under a server secret that is not listed, or is damaged"
+_REFUSED = "the record is damaged or was not written with this server secret"
+
+
+def _derive(key: bytes, salt: bytes, token: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return (encryption key, nonce, commitment): 32, 12 and 20 octets."""
+    block = blake2b(salt + token, key=key, person=b"sojourn seal").digest()
+    return block[:32], block[32:44], block[44:]
+
+
+def _seal(plain: bytes, key_id: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
+    salt = secrets.token_bytes(24)
+    header = _FORMAT + key_id
+    encryption_key, nonce, commitment = _derive(key, salt, token)
+    sealed = AESGCM(encryption_key).encrypt(nonce, plain, header + context)
+    return header + salt + commitment + sealed
+
+
+def _open(envelope: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
+    if len(envelope) < OVERHEAD or envelope[:1] != _FORMAT:
+        raise DecodeError(_REFUSED)
+    salt = envelope[_SALT_AT:_COMMITMENT_AT]
+    encryption_key, nonce, commitment = _derive(key, salt, token)
+    if not compare_digest(commitment, envelope[_COMMITMENT_AT:_BODY_AT]):
+        raise DecodeError(_REFUSED)
+    try:
+        return AESGCM(encryption_key).decrypt(nonce, envelope[_BODY_AT:], envelope[:_SALT_AT] + context)
+    except InvalidTag:
+        raise DecodeError(_REFUSED) from None

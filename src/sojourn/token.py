@@ -1,0 +1,36 @@
+"""The secret in the cookie, and the digest under which a store keeps its session."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+
+__all__ = ["TOKEN_LENGTH", "is_token", "key_for", "new_token"]
+
+#: Characters of a token.  Applications keep ``session_key`` in 40-character columns.
+TOKEN_LENGTH = 40
+
+_TOKEN_BYTES = 30
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
+
+
+def new_token() -> str:
+    """Return a new token: 240 bits from :mod:`secrets` as 40 URL-safe characters (ASVS 7.2.2, 7.2.3)."""
+    return urlsafe_b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode("ascii")
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` has the form of a token.  Anything else is no session, without a look in the store."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def key_for(token: str, *, namespace: str) -> str:
+    """Return the lookup key of ``token``: 64 lower-case hexadecimal digits.
+
+    SHA-256 over a label, ``namespace`` and the token.  Unkeyed on purpose: 240 random bits need no
+    secret, and a keyed digest would sign everybody out when the server secret changes.
+    """
+    label = f"sojourn key 1\0{len(namespace)}\0{namespace}\0"
+    return sha256(label.encode() + token.encode()).hexdigest()
