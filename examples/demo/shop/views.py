@@ -1,0 +1,90 @@
+"""The pages of the demo."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+from sojourn.django import revoke_sessions, sessions_of
+
+from shop.products import PRODUCTS, Product
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+
+def worker(_request: HttpRequest) -> dict[str, int]:
+    """Tell every template which process answers."""
+    return {"worker": os.getpid()}
+
+
+@require_safe
+def shop(request: HttpRequest) -> HttpResponse:
+    """Show the shelf and the basket."""
+    counts = Counter(request.session.get("basket", {}).get("items", ()))
+    lines = [(PRODUCTS[slug], count, PRODUCTS[slug].price * count) for slug, count in counts.items()]
+    total = sum(price for _, _, price in lines)
+    return render(request, "shop.html", {"products": PRODUCTS.values(), "lines": lines, "total": total})
+
+
+@require_POST
+def add_to_basket(request: HttpRequest) -> HttpResponse:
+    """Put one thing into the basket, deep inside the session: nobody has to set ``modified``."""
+    product = chosen_product(request)
+    basket = request.session.setdefault("basket", {"items": []})
+    basket["items"].append(product.slug)
+    messages.success(request, f"{product.name} is in your basket.")
+    return redirect("shop")
+
+
+@require_POST
+def remove_from_basket(request: HttpRequest) -> HttpResponse:
+    """Take one thing out of the basket."""
+    product = chosen_product(request)
+    items = request.session.get("basket", {}).get("items", [])
+    if product.slug in items:
+        items.remove(product.slug)
+        messages.success(request, f"{product.name} was taken out of your basket.")
+    return redirect("shop")
+
+
+def chosen_product(request: HttpRequest) -> Product:
+    """Return the product the form names."""
+    try:
+        return PRODUCTS[request.POST.get("product", "")]
+    except KeyError:
+        raise Http404 from None
+
+
+@login_required
+@require_safe
+def sessions(request: HttpRequest) -> HttpResponse:
+    """Show where the user is signed in."""
+    found = sorted(sessions_of(request.user), key=lambda session: session.last_seen, reverse=True)
+    return render(request, "sessions.html", {"sessions": found, "current": request.session.public_id})
+
+
+@login_required
+@require_POST
+def revoke(request: HttpRequest) -> HttpResponse:
+    """End one session of the user."""
+    if revoke_sessions(request.user, only=request.POST.get("session", "")):
+        messages.success(request, "That browser is signed out.")
+    else:
+        messages.info(request, "That browser was signed out already.")
+    return redirect("sessions")
+
+
+@login_required
+@require_POST
+def revoke_others(request: HttpRequest) -> HttpResponse:
+    """End all sessions of the user but this one."""
+    count = revoke_sessions(request.user, except_current=request)
+    messages.success(request, f"Signed out {count} other browser{'' if count == 1 else 's'}.")
+    return redirect("sessions")
