@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 import ormsgpack
-from ormsgpack import Ext, Fragment, packb, unpackb
+from ormsgpack import Ext, packb, unpackb
 
 from sojourn.errors import ConfigurationError, DecodeError, EncodeError, PayloadTooLargeError
 
@@ -70,7 +70,7 @@ class Codec(Protocol):
     def decode(self, key: str, encoded: bytes) -> Any:
         """Return the value that :meth:`encode` was given.
 
-        Raises ``DecodeError``, and nothing else, for bytes that ``encode`` does not write.
+        Raises ``DecodeError``, and nothing else, for bytes that are no encoding.
         """
         ...
 
@@ -81,13 +81,14 @@ class Codec(Protocol):
 def frame(encodings: Mapping[str, bytes], *, limit: int = MAX_SIZE) -> bytes:
     """Return a whole session, top-level key to encoded value, as one payload; order is kept.
 
-    Raises ``PayloadTooLargeError`` beyond ``limit`` bytes.
+    Raises ``PayloadTooLargeError`` beyond ``limit`` bytes, or ``MAX_SIZE`` if that is less.
     """
     encodings = dict(encodings)
     try:
         payload = packb(encodings)
     except TypeError:  # a lone surrogate in a key
-        payload = packb(Ext(_ESCAPED, packb({_escaped(key): value for key, value in encodings.items()})))
+        payload = _encode_with_care("", encodings)
+    limit = min(limit, MAX_SIZE)
     if len(payload) > limit:
         largest = sorted(encodings, key=lambda key: len(encodings[key]), reverse=True)[:3]
         sizes = ", ".join(f"{key!a:.60} {len(encodings[key])}" for key in largest)
@@ -319,10 +320,11 @@ class _Walk:
                 name = _json_key(key, path)
                 result[self._text(name)] = self.plain(item, (path, name))
         else:
-            elements = set[bytes]()
+            elements: dict[bytes, Any] = {}  # by encoding, which gives them their order
             for element in value:
-                elements.add(packb(self.plain(element, (path, None), in_set=True)))
-            result = Ext(_SET, packb([Fragment(element) for element in sorted(elements)]))
+                plain = self.plain(element, (path, None), in_set=True)
+                elements[packb(plain)] = plain
+            result = Ext(_SET, packb([elements[encoded] for encoded in sorted(elements)]))
         self._inside.discard(id(value))
         return result
 
