@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sojourn.errors import ConflictError
+from sojourn.errors import ConflictError, EncodeError
 from sojourn.values import IMMUTABLE, text_key
 
 if TYPE_CHECKING:
@@ -224,6 +224,13 @@ class Session(MutableMapping[str, Any]):
                 return Changes({}, frozenset())
             return Changes(assigned, frozenset(), replaces=True)
         return Changes(assigned, frozenset(self._base.keys() - self._live.keys()))
+
+    def is_modified(self) -> bool:
+        """Whether anything was changed since the last load or save."""
+        try:
+            return bool(self.changes())
+        except EncodeError:
+            return True  # the save will say which value cannot be stored
 
     def _differs(self, key: str, encoded: bytes) -> bool:
         """Whether a value nobody assigned, whose encoding differs from the stored one, was changed.

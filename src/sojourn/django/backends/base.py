@@ -1,0 +1,279 @@
+"""Django's session interface on a Sojourn manager.
+
+``SessionBase`` keeps the mapping and the expiry methods; this replaces what touches the store.  Each flow is
+written once, as steps that call a manager, and carried out on the sync manager or awaited on the async one.
+
+Where it differs from Django's engines, on purpose:
+
+* ``modified`` is also true after a change inside a nested value.
+* A save writes only the keys this request changed, onto whatever is stored by then.
+* An unknown cookie is left alone: only ``flush()`` deletes it.
+* ``cycle_key()`` and ``save()`` of a session that was ended meanwhile do not bring it back.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.utils.module_loading import import_string
+
+from sojourn.django.labels import browser_label
+from sojourn.errors import SessionGoneError
+from sojourn.session import Session
+from sojourn.steps import run, run_async
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from sojourn.django.engine import Engine
+    from sojourn.manager import AsyncManager, Manager
+    from sojourn.steps import Steps
+
+__all__ = ["SojournSession"]
+
+
+class SojournSession(SessionBase):
+    """A Django session kept by Sojourn.  Each engine's ``SessionStore`` is one and says where."""
+
+    #: Loaded at the first access; holds the data, and where it stands in the store.
+    _session_cache: Session
+
+    @classmethod
+    def get_engine(cls) -> Engine:
+        """Return the engine that keeps these sessions.  Raises ``ImproperlyConfigured``."""
+        raise NotImplementedError("each engine's SessionStore says where sessions are kept")
+
+    def __init__(self, session_key: str | None = None) -> None:
+        self._engine = self.get_engine()
+        self._session_key = session_key
+        #: Whether the browser sent something that is no session: its cookie is left alone.
+        self._unknown = session_key is not None and self.session_key is None
+        #: Whether this request has given the session a new key already.
+        self._renewed = False
+        self.accessed = False
+        self.modified = False
+
+    @property
+    def serializer(self) -> Any:
+        """The class ``SESSION_SERIALIZER`` names, for ``encode()`` and ``decode()``."""
+        return import_string(settings.SESSION_SERIALIZER)
+
+    @property
+    def public_id(self) -> str | None:
+        """The part of the lookup key that may be shown; ``None`` while the session is not stored."""
+        return self._loaded.public_id
+
+    # Whether there is anything to save, and to send
+
+    @property
+    def modified(self) -> bool:
+        """Whether the session was changed, also inside a nested value."""
+        session: Session | None = self.__dict__.get("_session_cache")
+        if session is None:
+            return self._modified
+        if self._unknown and not session:
+            return False
+        return self._modified or session.is_modified()
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified = value
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to keep, so that the middleware may delete the cookie.
+
+        Not for a cookie that is merely unknown: a parallel request may have renewed the session.
+        """
+        if not super().is_empty():
+            return False
+        if not self._unknown:
+            return True
+        if settings.SESSION_SAVE_EVERY_REQUEST:
+            # Django's middleware would save an empty session if told "not empty", and delete the cookie if
+            # told "empty".  It leaves both alone where there is no session to ask.
+            raise AttributeError("the cookie names no session, and there is nothing to save")
+        return False
+
+    # Load
+
+    @property
+    def _loaded(self) -> Session:
+        session: Session = self._session
+        return session
+
+    def load(self) -> Session:
+        """Return the stored session, or an empty one.  At most one load."""
+        return run(self._load(self._engine.manager))
+
+    async def aload(self) -> Session:
+        """See :meth:`load`."""
+        return await run_async(self._load(self._engine.async_manager))
+
+    def _load(self, manager: Manager | AsyncManager) -> Steps[Session]:
+        session: Session = yield manager.open, self.session_key
+        if session.token is None:
+            self._session_key = None
+            self._unknown = self._unknown or session.unknown_token
+        return session
+
+    def _get_session(self, no_load: bool = False) -> Session:
+        """Return the session, loaded at the first access; a new one without a key or with ``no_load``."""
+        self.accessed = True
+        if "_session_cache" not in self.__dict__:
+            fresh = no_load or self.session_key is None
+            self._session_cache = self._engine.manager.new_session() if fresh else self.load()
+        return self._session_cache
+
+    async def _aget_session(self, no_load: bool = False) -> Session:
+        """See :meth:`_get_session`."""
+        self.accessed = True
+        if "_session_cache" not in self.__dict__:
+            fresh = no_load or self.session_key is None
+            self._session_cache = self._engine.manager.new_session() if fresh else await self.aload()
+        return self._session_cache
+
+    _session = property(_get_session)
+
+    def exists(self, session_key: str | None) -> bool:
+        """Whether the key names a living session.  At most one load."""
+        return self._engine.manager.exists(session_key)
+
+    async def aexists(self, session_key: str | None) -> bool:
+        """See :meth:`exists`."""
+        return await self._engine.async_manager.exists(session_key)
+
+    # Save
+
+    def save(self, must_create: bool = False) -> None:
+        """Store what this request changed, and move the expiry.  At most one write, if alone.
+
+        Raises ``UpdateError`` if the session was ended meanwhile, ``CreateError`` if ``must_create`` and it
+        is stored already, ``sojourn.errors.EncodeError`` for a value that cannot be stored.
+        """
+        session = self._get_session(no_load=must_create)
+        run(self._save(self._engine.manager, session, must_create=must_create))
+
+    async def asave(self, must_create: bool = False) -> None:
+        """See :meth:`save`."""
+        session = await self._aget_session(no_load=must_create)
+        await run_async(self._save(self._engine.async_manager, session, must_create=must_create))
+
+    def _save(
+        self, manager: Manager | AsyncManager, session: Session, *, must_create: bool = False
+    ) -> Steps[None]:
+        if must_create and session.record is not None:
+            raise CreateError("the session is stored already")
+        try:
+            yield partial(manager.commit, saves=True, idle_timeout=self.get_session_cookie_age()), session
+        except SessionGoneError as error:
+            raise UpdateError(str(error)) from error
+        self._session_key = session.token
+        self._unknown = False
+
+    # Begin, renew, end
+
+    def create(self) -> None:
+        """Store the present data as a session of its own, under a new key."""
+        session = self._begin(self._get_session(no_load=True))
+        run(self._save(self._engine.manager, session))
+
+    async def acreate(self) -> None:
+        """See :meth:`create`."""
+        session = self._begin(await self._aget_session(no_load=True))
+        await run_async(self._save(self._engine.async_manager, session))
+
+    def _begin(self, former: Session) -> Session:
+        if former.record is not None:
+            self._session_cache = self._engine.manager.new_session()
+            self._session_cache.update(former)
+        self._renewed = True
+        self.modified = True
+        return self._session_cache
+
+    def cycle_key(self) -> None:
+        """Give the session a new key; the old one is dead from here on.
+
+        Raises ``SessionInterrupted`` if a signed-in session was ended meanwhile.
+        """
+        run(self._cycle_key(self._engine.manager, self._get_session()))
+
+    async def acycle_key(self) -> None:
+        """See :meth:`cycle_key`."""
+        await run_async(self._cycle_key(self._engine.async_manager, await self._aget_session()))
+
+    def _cycle_key(self, manager: Manager | AsyncManager, session: Session) -> Steps[None]:
+        self._renewed = True
+        self.modified = True
+        if session.record is not None:
+            session.renew()
+        try:
+            yield from self._save(manager, session)
+        except UpdateError as error:
+            raise SessionInterrupted(str(error)) from error
+
+    def clear(self) -> None:
+        """Remove every key; at the save, what is set after this replaces whatever is stored."""
+        self._session.clear()
+        self.modified = True
+
+    def flush(self) -> None:
+        """End the session: delete it, and the cookie with the response."""
+        self.delete()
+        self._start_over()
+
+    async def aflush(self) -> None:
+        """See :meth:`flush`."""
+        await self.adelete()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._session_cache = self._engine.manager.new_session()
+        self._session_key = None
+        self._unknown = False
+        self.accessed = True
+        self.modified = True
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session of ``session_key``, or this one.  One delete."""
+        self._engine.manager.delete(self.session_key if session_key is None else session_key)
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        """See :meth:`delete`."""
+        await self._engine.async_manager.delete(self.session_key if session_key is None else session_key)
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Remove every expired session, in batches with pauses."""
+        cls.get_engine().manager.purge()
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        """See :meth:`clear_expired`."""
+        await cls.get_engine().async_manager.purge()
+
+    # Sign-in
+
+    def signed_in(self, *, label: str) -> None:
+        """Take note of a sign-in: a new key (ASVS 7.2.4), a new absolute timeout, a label for listings.
+
+        Django renews the key when somebody signs in, but not when the same user signs in again.
+        """
+        session = self._loaded
+        session.label = label
+        session.restarts = True
+        if not self._renewed and session.record is not None:
+            self.cycle_key()
+
+
+def _note_sign_in(request: HttpRequest | None = None, **_: object) -> None:
+    session = getattr(request, "session", None)
+    if request is not None and isinstance(session, SojournSession):
+        session.signed_in(label=browser_label(request.META.get("HTTP_USER_AGENT", "")))
+
+
+user_logged_in.connect(_note_sign_in, dispatch_uid="sojourn.django.backends")

@@ -1,0 +1,95 @@
+"""``SOJOURN = {…}`` in the project's settings, typed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from sojourn.values import MAX_SIZE
+
+__all__ = ["SojournSettings", "sojourn_settings"]
+
+_MEBIBYTE: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SojournSettings:
+    """Every key ``SOJOURN`` may have, with its default.  All are optional."""
+
+    #: File of the ``embedded`` engine.  By default ``.sojourn/sessions.sqlite3`` under ``BASE_DIR``.
+    PATH: str | os.PathLike[str] | None = None
+    #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
+    ABSOLUTE_TIMEOUT: int | None = None
+    #: Whether reading a session is activity that moves its expiry (at most once per touch interval).
+    SLIDING: bool = False
+    #: Sessions one user may have; the oldest ends when there would be more.  ``None``: any number.
+    MAX_SESSIONS_PER_USER: int | None = None
+    #: Bytes a session may have when encoded.
+    MAX_PAYLOAD: int = MAX_SIZE
+    #: Bytes all sessions of the memory engine may have; the least recently used go first.
+    MEMORY_LIMIT: int = 64 * _MEBIBYTE
+    #: Seconds an operation of the store, or a save with all its retries, may take.
+    TIMEOUT: float = 5.0
+    #: Dotted path of a function from a session (a mapping) to whose it is, as text, or ``None``.
+    #: By default the user that ``django.contrib.auth`` signed in.
+    SUBJECT: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
+
+
+#: What each setting may be: types, how to say so, and whether it has to be above zero.
+_KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
+    "PATH": ((str, os.PathLike, type(None)), "a path"),
+    "ABSOLUTE_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
+    "SLIDING": ((bool,), "True or False"),
+    "MAX_SESSIONS_PER_USER": ((int, type(None)), "a positive whole number, or None"),
+    "MAX_PAYLOAD": ((int,), "a positive whole number of bytes"),
+    "MEMORY_LIMIT": ((int,), "a positive whole number of bytes"),
+    "TIMEOUT": ((int, float), "a positive number of seconds"),
+    "SUBJECT": ((str, type(None)), "the dotted path of a function, or None"),
+}
+
+
+def _check(name: str, value: object) -> None:
+    types, meant = _KINDS[name]
+    right = isinstance(value, types) and isinstance(value, bool) == (types == (bool,))
+    if right and isinstance(value, int | float) and types != (bool,):
+        right = value > 0
+    if not right:
+        raise ImproperlyConfigured(f"SOJOURN[{name!r}] has to be {meant}")
+
+
+_NONE: Final[dict[str, object]] = {}
+_checked: tuple[object, SojournSettings] | None = None
+
+
+def sojourn_settings() -> SojournSettings:
+    """Return ``settings.SOJOURN``, checked; every default if there is none.
+
+    Raises ``ImproperlyConfigured`` naming an unknown key and the nearest valid one, or a wrong value.
+    """
+    global _checked  # noqa: PLW0603 - one dictionary is checked once, not at each request
+    given: Any = getattr(settings, "SOJOURN", _NONE)
+    if _checked is None or _checked[0] is not given:
+        _checked = (given, _parse(given))
+    return _checked[1]
+
+
+def _parse(given: object) -> SojournSettings:
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured('SOJOURN has to be a dictionary, such as SOJOURN = {"SLIDING": True}')
+    for name in given:
+        if name not in _KINDS:
+            near = get_close_matches(str(name).upper(), _KINDS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"valid are {', '.join(sorted(_KINDS))}"
+            raise ImproperlyConfigured(f"SOJOURN has no setting {name!r}: {hint}")
+    return SojournSettings(**given)

@@ -1,0 +1,132 @@
+"""One engine per place where sessions are kept: the store and the managers on it, made from settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from sojourn.django.conf import SojournSettings, sojourn_settings
+from sojourn.errors import ConfigurationError
+from sojourn.keyring import Keyring
+from sojourn.manager import AsyncManager, Manager
+from sojourn.policy import Policy
+from sojourn.sealing import Sealed, Unsealed
+from sojourn.values import MessagePackCodec, SerializerCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sojourn.store import AsyncStore, Store
+    from sojourn.values import Codec
+
+__all__ = ["Engine", "Place", "engine_at"]
+
+_JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where sessions are kept, and whether what is kept there has to be sealed."""
+
+    store: Store
+    async_store: AsyncStore
+    sealed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The managers of one place."""
+
+    manager: Manager
+    async_manager: AsyncManager
+
+
+_places: dict[tuple[str, ...], Place] = {}
+_engines: dict[tuple[str, ...], Engine] = {}
+_lock: Final = Lock()
+
+
+def engine_at(where: tuple[str, ...], make_place: Callable[[SojournSettings], Place]) -> Engine:
+    """Return the engine at ``where``; made at the first call, and again after settings changed in a test.
+
+    ``where`` names the place; ``make_place`` opens it, once in the life of the process.  Raises
+    ``ImproperlyConfigured``.
+    """
+    engine = _engines.get(where)
+    if engine is None:
+        with _lock:
+            try:
+                engine = _engines[where] = _make_engine(where, make_place)
+            except ConfigurationError as error:
+                raise ImproperlyConfigured(str(error)) from error
+    return engine
+
+
+def _make_engine(where: tuple[str, ...], make_place: Callable[[SojournSettings], Place]) -> Engine:
+    given = sojourn_settings()
+    place = _places.get(where)
+    if place is None:
+        place = _places[where] = make_place(given)
+    keyring = Keyring(
+        [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS],
+        cookie_name=settings.SESSION_COOKIE_NAME,
+        strict=False,
+    )
+    policy = Policy(
+        idle_timeout=settings.SESSION_COOKIE_AGE,
+        absolute_timeout=given.ABSOLUTE_TIMEOUT,
+        sliding=given.SLIDING,
+    )
+    sealing = Sealed(keyring) if place.sealed else Unsealed()
+    subject_of = _auth_user if given.SUBJECT is None else import_string(given.SUBJECT)
+    codec = _codec(settings.SESSION_SERIALIZER)
+    manager = Manager(
+        place.store,
+        keyring,
+        policy=policy,
+        sealing=sealing,
+        codec=codec,
+        subject_of=subject_of,
+        max_payload=given.MAX_PAYLOAD,
+        timeout=given.TIMEOUT,
+    )
+    async_manager = AsyncManager(
+        place.async_store,
+        keyring,
+        policy=policy,
+        sealing=sealing,
+        codec=codec,
+        subject_of=subject_of,
+        max_payload=given.MAX_PAYLOAD,
+        timeout=given.TIMEOUT,
+    )
+    return Engine(manager, async_manager)
+
+
+def _auth_user(session: Mapping[str, Any]) -> str | None:
+    """Return the primary key, as text, of the user ``django.contrib.auth`` signed in."""
+    subject = session.get("_auth_user_id")
+    return None if subject is None else str(subject)
+
+
+def _codec(serializer: str) -> Codec:
+    """Return the codec for ``SESSION_SERIALIZER``.
+
+    Django's own JSON serializer is served by MessagePack, which stores all it stores and more.
+    """
+    if serializer == _JSON:
+        return MessagePackCodec()
+    return SerializerCodec(import_string(serializer)())
+
+
+def _forget_engines(**_: object) -> None:
+    _engines.clear()
+
+
+setting_changed.connect(_forget_engines, dispatch_uid="sojourn.django.engine")
