@@ -1,0 +1,192 @@
+"""What a store promises, as tests that any store can be put to.
+
+Subclass :class:`StoreContract` (or :class:`AsyncStoreContract`) in a test module, say how to make a store,
+and name beside it the contract of each capability the store has::
+
+    from sojourn.testing import PurgeContract, StoreContract
+
+    class TestMyStore(StoreContract, PurgeContract):
+        def make_store(self, clock):
+            return MyStore(clock=clock)
+
+pytest then runs every promise on a new store; no plugin is needed.  What else a store needs (a folder, a
+server) comes from a fixture, as in any test class::
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture(autouse=True)
+        def _folder(self, tmp_path):
+            self.folder = tmp_path
+
+        def make_store(self, clock):
+            return MyStore(self.folder / "sessions", clock=clock)
+
+Settings to override, each a class attribute explained at :class:`~sojourn.testing.contract.bench.Bench`:
+``expiry`` (``"server"`` if the store's own server lets records expire) with its ``grain``, ``clients``,
+``racers``, ``rounds`` and ``big_payload``.
+
+The promises, to be read in this order:
+
+1. :mod:`~sojourn.testing.contract.keeping`: create, load, delete, close;
+2. :mod:`~sojourn.testing.contract.changing`: update, touch;
+3. :mod:`~sojourn.testing.contract.moving`: move;
+4. :mod:`~sojourn.testing.contract.expiring`: deadlines and the wall clock;
+5. :mod:`~sojourn.testing.contract.capabilities`: subject index, purge, scan;
+6. :mod:`~sojourn.testing.contract.cancelling`: what asyncio adds.
+
+A letter and a number in a test's name are the row of the security checklist that it proves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sojourn.errors import StoreError
+from sojourn.store import Purge, Scan, SubjectIndex
+from sojourn.testing.contract.bench import AnyStore, Bench, ContractClock, promise
+from sojourn.testing.contract.cancelling import Cancelling
+from sojourn.testing.contract.capabilities import PurgeContract, ScanContract, SubjectIndexContract
+from sojourn.testing.contract.changing import Changing
+from sojourn.testing.contract.expiring import Expiring
+from sojourn.testing.contract.keeping import Keeping
+from sojourn.testing.contract.moving import Moving
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from sojourn.clock import Clock
+    from sojourn.store import AsyncStore, Store
+
+__all__ = [
+    "AsyncStoreContract",
+    "PurgeContract",
+    "ScanContract",
+    "StoreContract",
+    "SubjectIndexContract",
+]
+
+T = TypeVar("T")
+
+_CAPABILITIES: tuple[tuple[type, type[Bench]], ...] = (
+    (SubjectIndex, SubjectIndexContract),
+    (Purge, PurgeContract),
+    (Scan, ScanContract),
+)
+
+
+class _EveryPromise(Keeping, Changing, Moving, Expiring):
+    """The promises of :class:`~sojourn.store.Store`."""
+
+    @promise
+    async def test_each_capability_of_the_store_is_under_contract(
+        self, store: AnyStore, clock: ContractClock
+    ) -> None:
+        """A capability is tested if and only if the store has it: none goes untested unnoticed."""
+        has = [contract.__name__ for protocol, contract in _CAPABILITIES if isinstance(self.made, protocol)]
+        tested = [contract.__name__ for _, contract in _CAPABILITIES if isinstance(self, contract)]
+        assert tested == has
+
+
+class StoreContract(_EveryPromise):
+    """Everything a :class:`~sojourn.store.Store` promises."""
+
+    def make_store(self, clock: Clock) -> Store:
+        """Return an empty store that goes by ``clock``.  The test closes it."""
+        raise NotImplementedError
+
+    def leave_thread(self) -> None:
+        """Let go of what the store holds for this thread, if anything; racing threads call it last."""
+
+    def keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
+        """Run ``check`` in this thread, without an event loop."""
+        clock = self.make_clock()
+        with contextlib.ExitStack() as stack:
+            stores = []
+            for _ in range(self.clients):
+                stores.append(self.make_store(clock))
+                stack.callback(stores[-1].close)
+            self.made = stores[0]
+            self._clients = [cast("AnyStore", _Awaited(store)) for store in stores]
+            _run_through(check(self._clients[0], clock))
+
+    async def race(self, *calls: Callable[[AnyStore], Awaitable[Any]]) -> list[Any]:
+        """Make each call in a thread of its own, all at once."""
+        start = threading.Barrier(len(calls))
+
+        def racer(call: Callable[[AnyStore], Awaitable[Any]], client: AnyStore) -> Any:
+            start.wait()
+            try:
+                return _run_through(_answer(call(client)))
+            finally:
+                self.leave_thread()
+
+        with ThreadPoolExecutor(len(calls)) as threads:
+            return list(threads.map(racer, calls, itertools.cycle(self._clients)))
+
+
+class AsyncStoreContract(_EveryPromise, Cancelling):
+    """Everything an :class:`~sojourn.store.AsyncStore` promises."""
+
+    async def make_store(self, clock: Clock) -> AsyncStore:
+        """Return an empty store that goes by ``clock``.  The test closes it, in the same event loop."""
+        raise NotImplementedError
+
+    def keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
+        """Run ``check`` in an event loop of its own."""
+        asyncio.run(self._keep(check))
+
+    async def _keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
+        clock = self.make_clock()
+        async with contextlib.AsyncExitStack() as stack:
+            stores = []
+            for _ in range(self.clients):
+                stores.append(await self.make_store(clock))
+                stack.push_async_callback(stores[-1].close)
+            self.made = stores[0]
+            self._clients = [cast("AnyStore", store) for store in stores]
+            await check(self._clients[0], clock)
+
+    async def race(self, *calls: Callable[[AnyStore], Awaitable[Any]]) -> list[Any]:
+        """Make each call in a task of its own, all at once."""
+        clients = itertools.cycle(self._clients)
+        return await asyncio.gather(*[_answer(call(client)) for call, client in zip(calls, clients)])  # noqa: B905
+
+
+async def _answer(call: Awaitable[Any]) -> Any:
+    """Return what ``call`` returns, or the StoreError it raises."""
+    try:
+        return await call
+    except StoreError as error:
+        return error
+
+
+class _Awaited:
+    """A plain store whose calls can be awaited; they have answered by then."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._store, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return method(*args, **kwargs)
+
+        return call
+
+
+def _run_through(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that never has to wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise TypeError(
+        "the contract of a plain store had to wait; for an asynchronous store use AsyncStoreContract"
+    )

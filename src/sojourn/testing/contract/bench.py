@@ -1,0 +1,156 @@
+"""How the contract puts its questions: once, for plain and for asynchronous stores.
+
+Each promise is a coroutine that awaits the calls of a store.  For an asynchronous store it runs in an event
+loop.  For a plain one the calls have answered before anybody waits, so that it runs straight through, in the
+test's own thread and without a loop; what races, races in threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+from sojourn.clock import Clock, SystemClock
+from sojourn.errors import StoreError
+from sojourn.store import AsyncPurge, AsyncScan, AsyncStore, AsyncSubjectIndex
+from sojourn.testing.clock import FakeClock
+from sojourn.testing.records import new_record
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from sojourn.record import Record
+    from sojourn.store import Store
+
+__all__ = ["AnyStore", "Bench", "ContractClock", "ServerClock", "created", "failures", "promise"]
+
+
+class AnyStore(AsyncStore, AsyncSubjectIndex, AsyncPurge, AsyncScan, Protocol):
+    """The store under test, plain or asynchronous: every call is awaited.
+
+    It has the capabilities of the store behind it; only the contract of a capability uses them.
+    """
+
+
+class ContractClock(Clock, Protocol):
+    """The clock the store under test was given."""
+
+    def advance_to(self, instant: int) -> None:
+        """Let time pass until wall time is ``instant`` (milliseconds)."""
+        ...
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forward or back; no time passes."""
+        ...
+
+
+class ServerClock(SystemClock):
+    """The machine's clock, for stores whose own server decides what has expired: time passes by waiting."""
+
+    __slots__ = ("_offset",)
+
+    def __init__(self) -> None:
+        """Start at the machine's time."""
+        self._offset = 0
+
+    def now(self) -> int:
+        """Return wall time in milliseconds, with the steps made."""
+        return super().now() + self._offset
+
+    def advance_to(self, instant: int) -> None:
+        """Wait until wall time is ``instant`` (milliseconds)."""
+        while (missing := instant - self.now()) > 0:
+            time.sleep(missing / 1000)
+
+    def step(self, seconds: float) -> None:
+        """Set this clock forward or back; the server's stays as it is."""
+        self._offset += round(seconds * 1000)
+
+
+class Bench:
+    """What every contract stands on: the settings of a subclass, the clock and the races."""
+
+    #: Who decides that a record has expired: the ``clock`` given to the store, or the store's own
+    #: ``server`` (memcached, Valkey).  With a server the contract waits for real seconds.
+    expiry: ClassVar[Literal["clock", "server"]] = "clock"
+    #: With a server: the seconds by which it may be off when it lets a record expire.
+    grain: ClassVar[float] = 1.0
+    #: Stores one test makes and lets race.  More than one if all of them keep the same records, as the
+    #: workers of a deployment do: a lock inside one of them then proves nothing.
+    clients: ClassVar[int] = 1
+    #: Calls that race at once.
+    racers: ClassVar[int] = 8
+    #: How often each race is run.
+    rounds: ClassVar[int] = 3
+    #: Bytes of the big payload.
+    big_payload: ClassVar[int] = 500_000
+
+    #: The store under test itself.
+    made: Store | AsyncStore
+
+    def keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
+        """Make the stores, run ``check`` on the first one and close them all."""
+        raise NotImplementedError
+
+    async def race(self, *calls: Callable[[AnyStore], Awaitable[Any]]) -> list[Any]:
+        """Make all ``calls`` at once, each on one of the clients; return the answers in order.
+
+        A :class:`~sojourn.errors.StoreError` raised is an answer.
+        """
+        raise NotImplementedError
+
+    def make_clock(self) -> FakeClock | ServerClock:
+        """Return the clock for one test."""
+        return FakeClock() if self.expiry == "clock" else ServerClock()
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds to give a record whose end a test watches."""
+        return 60.0 if self.expiry == "clock" else 4 * self.grain
+
+    def surely_alive(self, deadline: int) -> int:
+        """Return the last instant at which a record with ``deadline`` must be alive."""
+        return deadline - 1 if self.expiry == "clock" else deadline - round(2 * self.grain * 1000)
+
+    def surely_dead(self, deadline: int) -> int:
+        """Return the first instant at which a record with ``deadline`` must be dead."""
+        return deadline if self.expiry == "clock" else deadline + round(self.grain * 1000)
+
+    async def expired(self, store: AnyStore, clock: ContractClock, **fields: Any) -> Record:
+        """Return a record as the store had it, which has just died of its idle deadline."""
+        lives = 60.0 if self.expiry == "clock" else self.grain
+        record = await created(store, new_record(clock, lives=lives, **fields))
+        clock.advance_to(self.surely_dead(record.idle_deadline))
+        return record
+
+
+async def created(store: AnyStore, record: Record) -> Record:
+    """Create ``record`` and return it as it is stored: what a later ``load`` is compared with."""
+    return replace(record, version=await store.create(record))
+
+
+def failures(answers: Sequence[object]) -> list[StoreError]:
+    """Return those answers of a race that are errors."""
+    return [answer for answer in answers if isinstance(answer, StoreError)]
+
+
+B = TypeVar("B", bound=Bench)
+
+
+def promise(
+    check: Callable[[B, AnyStore, ContractClock], Coroutine[Any, Any, None]],
+) -> Callable[[B], None]:
+    """Turn a coroutine into a test that runs it on a store of its own."""
+
+    @functools.wraps(check)
+    def test(self: B) -> None:
+        self.keep(functools.partial(check, self))
+
+    # pytest takes what a test needs from its signature; the store and the clock are no fixtures.
+    test.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    )
+    return test
