@@ -52,10 +52,8 @@ def refuse_taken_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            sys.exit(
-                f"port {port} cannot be used ({error.strerror}); choose another: make demo PORT={port + 1}"
-            )
+        except (OSError, OverflowError) as error:
+            sys.exit(f"port {port} cannot be used: {error}\nchoose another: make demo PORT=8001")
 
 
 def prepare(state: Path) -> str:

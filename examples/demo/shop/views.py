@@ -11,12 +11,18 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
-from sojourn.django import revoke_sessions, sessions_of
 
 from shop.products import PRODUCTS, Product
+from sojourn.django import revoke_sessions, sessions_of
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
     from django.http import HttpRequest, HttpResponse
+
+    class SignedInRequest(HttpRequest):
+        """What ``login_required`` lets through."""
+
+        user: User
 
 
 def worker(_request: HttpRequest) -> dict[str, int]:
@@ -64,15 +70,14 @@ def chosen_product(request: HttpRequest) -> Product:
 
 @login_required
 @require_safe
-def sessions(request: HttpRequest) -> HttpResponse:
+def sessions(request: SignedInRequest) -> HttpResponse:
     """Show where the user is signed in."""
-    found = sorted(sessions_of(request.user), key=lambda session: session.last_seen, reverse=True)
-    return render(request, "sessions.html", {"sessions": found, "current": request.session.public_id})
+    return render(request, "sessions.html", {"sessions": sessions_of(request.user)})
 
 
 @login_required
 @require_POST
-def revoke(request: HttpRequest) -> HttpResponse:
+def revoke(request: SignedInRequest) -> HttpResponse:
     """End one session of the user."""
     if revoke_sessions(request.user, only=request.POST.get("session", "")):
         messages.success(request, "That browser is signed out.")
@@ -83,7 +88,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
-def revoke_others(request: HttpRequest) -> HttpResponse:
+def revoke_others(request: SignedInRequest) -> HttpResponse:
     """End all sessions of the user but this one."""
     count = revoke_sessions(request.user, except_current=request)
     messages.success(request, f"Signed out {count} other browser{'' if count == 1 else 's'}.")
