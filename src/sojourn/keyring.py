@@ -24,6 +24,8 @@ KEY_ID_LENGTH = 8
 #: A server secret has at least this many octets (checklist S9).
 MIN_SECRET_BYTES = 32
 
+_FEWEST_DIFFERENT = 8
+
 _KNOWN_SAMPLES = ("django-insecure-", "change-me", "changeme", "your-secret-key")
 
 
@@ -128,7 +130,10 @@ def _refuse_weak(secret: bytes, position: int) -> None:
             f"server secret number {position + 1} has {len(secret)} octets, at least {MIN_SECRET_BYTES} are "
             "needed: use secrets.token_urlsafe(48)"
         )
-    if secret.decode("utf-8", "replace").lower().startswith(_KNOWN_SAMPLES) or len(set(secret)) < 8:
+    if (
+        secret.decode("utf-8", "replace").lower().startswith(_KNOWN_SAMPLES)
+        or len(set(secret)) < _FEWEST_DIFFERENT
+    ):
         raise ConfigurationError(
             f"server secret number {position + 1} is a known sample or has almost no variety: "
             "use secrets.token_urlsafe(48)"

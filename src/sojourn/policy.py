@@ -110,7 +110,7 @@ def idle_deadline(expiry: object, *, now: int, idle_timeout: int) -> int:
     return int(instant.timestamp() * _MILLISECONDS)
 
 
-def decide(  # noqa: PLR0911 - one return an action reads best
+def decide(  # noqa: PLR0911 - a return for each action reads best
     policy: Policy,
     session: Session,
     changes: Changes,

@@ -77,15 +77,19 @@ class Sealing(Protocol):
 
     def seal(self, payload: bytes, token: str, context: bytes) -> bytes:
         """Return the envelope of ``payload``, which only ``token`` and a listed secret open."""
+        ...
 
     def open(self, envelope: bytes, token: str, context: bytes) -> bytes:
         """Return the payload in ``envelope``."""
+        ...
 
     def seal_info(self, info: bytes, context: bytes) -> bytes:
         """Return the envelope of ``info``, which a listed secret opens without the token."""
+        ...
 
     def open_info(self, envelope: bytes, context: bytes) -> bytes:
         """Return the info in ``envelope``."""
+        ...
 
 
 class Unsealed:

@@ -44,7 +44,8 @@ class UserSession:
     last_seen: datetime
     #: When it ends unless there is activity.
     expires_at: datetime
-    _key: str = field(repr=False)
+    #: The full lookup key; not for showing.
+    key: str = field(repr=False)
 
 
 def sessions_of(user: AbstractBaseUser) -> list[UserSession]:
@@ -71,7 +72,7 @@ def revoke_sessions(
     ``except_current``: the request, or its session, that stays signed in.  ``only``: the ``public_id`` of the
     one to end.  Raises as :func:`sessions_of` does.
     """
-    current = None if except_current is None else _session(except_current)._session  # noqa: SLF001
+    current = None if except_current is None else _session(except_current).loaded()
     return run(_revoke_sessions(_engine().manager, user, current, only))
 
 
@@ -82,7 +83,7 @@ async def arevoke_sessions(
     only: str | None = None,
 ) -> int:
     """See :func:`revoke_sessions`."""
-    current = None if except_current is None else await _session(except_current)._aget_session()  # noqa: SLF001
+    current = None if except_current is None else await _session(except_current).aloaded()
     return await run_async(_revoke_sessions(_engine().async_manager, user, current, only))
 
 
@@ -109,7 +110,7 @@ def _revoke_sessions(
     ended = 0
     for session in (yield from _sessions_of(manager, user)):
         if session.public_id == only != kept:
-            ended += yield manager.revoke, session._key  # noqa: SLF001
+            ended += yield manager.revoke, session.key
     return ended
 
 
@@ -120,7 +121,7 @@ def _user_session(summary: SessionSummary) -> UserSession:
         created_at=_instant(summary.created_at),
         last_seen=_instant(summary.last_seen),
         expires_at=_instant(summary.expires_at),
-        _key=summary.key,
+        key=summary.key,
     )
 
 

@@ -24,7 +24,6 @@ from django.utils.module_loading import import_string
 
 from sojourn.django.labels import browser_label
 from sojourn.errors import SessionGoneError
-from sojourn.session import Session
 from sojourn.steps import run, run_async
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from sojourn.django.engine import Engine
     from sojourn.manager import AsyncManager, Manager
+    from sojourn.session import Session
     from sojourn.steps import Steps
 
 __all__ = ["SojournSession"]
@@ -66,7 +66,7 @@ class SojournSession(SessionBase):
     @property
     def public_id(self) -> str | None:
         """The part of the lookup key that may be shown; ``None`` while the session is not stored."""
-        return self._loaded.public_id
+        return self.loaded().public_id
 
     # Whether there is anything to save, and to send
 
@@ -101,16 +101,19 @@ class SojournSession(SessionBase):
 
     # Load
 
-    @property
-    def _loaded(self) -> Session:
-        session: Session = self._session
-        return session
+    def loaded(self) -> Session:
+        """Return the session behind this one, loaded now if it was not yet."""
+        return self._get_session()
 
-    def load(self) -> Session:
+    async def aloaded(self) -> Session:
+        """See :meth:`loaded`."""
+        return await self._aget_session()
+
+    def load(self) -> Session:  # type: ignore[override]  # a mapping, as what Django loads is
         """Return the stored session, or an empty one.  At most one load."""
         return run(self._load(self._engine.manager))
 
-    async def aload(self) -> Session:
+    async def aload(self) -> Session:  # type: ignore[override]  # likewise
         """See :meth:`load`."""
         return await run_async(self._load(self._engine.async_manager))
 
@@ -121,7 +124,7 @@ class SojournSession(SessionBase):
             self._unknown = self._unknown or session.unknown_token
         return session
 
-    def _get_session(self, no_load: bool = False) -> Session:
+    def _get_session(self, no_load: bool = False) -> Session:  # noqa: FBT001, FBT002 - as Django calls it
         """Return the session, loaded at the first access; a new one without a key or with ``no_load``."""
         self.accessed = True
         if "_session_cache" not in self.__dict__:
@@ -129,7 +132,7 @@ class SojournSession(SessionBase):
             self._session_cache = self._engine.manager.new_session() if fresh else self.load()
         return self._session_cache
 
-    async def _aget_session(self, no_load: bool = False) -> Session:
+    async def _aget_session(self, no_load: bool = False) -> Session:  # noqa: FBT001, FBT002 - as Django calls it
         """See :meth:`_get_session`."""
         self.accessed = True
         if "_session_cache" not in self.__dict__:
@@ -149,7 +152,7 @@ class SojournSession(SessionBase):
 
     # Save
 
-    def save(self, must_create: bool = False) -> None:
+    def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - as Django calls it
         """Store what this request changed, and move the expiry.  At most one write, if alone.
 
         Raises ``UpdateError`` if the session was ended meanwhile, ``CreateError`` if ``must_create`` and it
@@ -158,7 +161,7 @@ class SojournSession(SessionBase):
         session = self._get_session(no_load=must_create)
         run(self._save(self._engine.manager, session, must_create=must_create))
 
-    async def asave(self, must_create: bool = False) -> None:
+    async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - as Django calls it
         """See :meth:`save`."""
         session = await self._aget_session(no_load=must_create)
         await run_async(self._save(self._engine.async_manager, session, must_create=must_create))
@@ -236,7 +239,7 @@ class SojournSession(SessionBase):
         self._session_key = None
         self._unknown = False
         self.accessed = True
-        self.modified = True
+        self.modified = True  # pyright: ignore[reportIncompatibleVariableOverride]  # Django's: an attribute
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session of ``session_key``, or this one.  One delete."""
@@ -263,7 +266,7 @@ class SojournSession(SessionBase):
 
         Django renews the key when somebody signs in, but not when the same user signs in again.
         """
-        session = self._loaded
+        session = self.loaded()
         session.label = label
         session.restarts = True
         if not self._renewed and session.record is not None:

@@ -41,7 +41,7 @@ class SessionStore(SojournSession):
 
 def _configured_cache() -> Mapping[str, Any]:
     alias = settings.SESSION_CACHE_ALIAS
-    cache = settings.CACHES.get(alias)
+    cache: Mapping[str, Any] | None = settings.CACHES.get(alias)
     if cache is None:
         raise ImproperlyConfigured(
             f"SESSION_CACHE_ALIAS is {alias!r}, but CACHES has no {alias!r}: add it, or name one it has"

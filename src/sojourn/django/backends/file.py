@@ -28,6 +28,6 @@ class SessionStore(SojournSession):
         folder = Path(configured or tempfile.gettempdir())
         if not folder.is_dir():
             raise ImproperlyConfigured(
-                f"the folder {str(folder)!r} does not exist: create it, or set SESSION_FILE_PATH to one that does"
+                f"the folder {str(folder)!r} does not exist: create it, or set SESSION_FILE_PATH to another"
             )
         return embedded_engine(folder / f"sojourn-{settings.SESSION_COOKIE_NAME}" / "sessions.sqlite3")
