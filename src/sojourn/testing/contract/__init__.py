@@ -40,12 +40,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from sojourn.errors import StoreError
 from sojourn.store import Purge, Scan, SubjectIndex
 from sojourn.testing.contract.bench import AnyStore, Bench, ContractClock, promise
 from sojourn.testing.contract.cancelling import Cancelling
@@ -56,7 +54,7 @@ from sojourn.testing.contract.keeping import Keeping
 from sojourn.testing.contract.moving import Moving
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from sojourn.clock import Clock
     from sojourn.store import AsyncStore, Store
@@ -86,7 +84,8 @@ class _EveryPromise(Keeping, Changing, Moving, Expiring):
         self, store: AnyStore, clock: ContractClock
     ) -> None:
         """A capability is tested if and only if the store has it: none goes untested unnoticed."""
-        has = [contract.__name__ for protocol, contract in _CAPABILITIES if isinstance(self.made, protocol)]
+        itself = store.store if isinstance(store, _Awaited) else store
+        has = [contract.__name__ for protocol, contract in _CAPABILITIES if isinstance(itself, protocol)]
         tested = [contract.__name__ for _, contract in _CAPABILITIES if isinstance(self, contract)]
         assert tested == has
 
@@ -103,29 +102,27 @@ class StoreContract(_EveryPromise):
 
     def keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
         """Run ``check`` in this thread, without an event loop."""
-        clock = self.make_clock()
+        clock, self.stores = self.make_clock(), []
         with contextlib.ExitStack() as stack:
-            stores = []
             for _ in range(self.clients):
-                stores.append(self.make_store(clock))
-                stack.callback(stores[-1].close)
-            self.made = stores[0]
-            self._clients = [cast("AnyStore", _Awaited(store)) for store in stores]
-            _run_through(check(self._clients[0], clock))
+                store = self.make_store(clock)
+                stack.callback(store.close)
+                self.stores.append(cast("AnyStore", _Awaited(store)))
+            _run_through(check(self.stores[0], clock))
 
-    async def race(self, *calls: Callable[[AnyStore], Awaitable[Any]]) -> list[Any]:
-        """Make each call in a thread of its own, all at once."""
+    async def at_once(self, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Make each call in a thread of its own."""
         start = threading.Barrier(len(calls))
 
-        def racer(call: Callable[[AnyStore], Awaitable[Any]], client: AnyStore) -> Any:
+        def racer(call: Coroutine[Any, Any, T]) -> T:
             start.wait()
             try:
-                return _run_through(_answer(call(client)))
+                return _run_through(call)
             finally:
                 self.leave_thread()
 
         with ThreadPoolExecutor(len(calls)) as threads:
-            return list(threads.map(racer, calls, itertools.cycle(self._clients)))
+            return list(threads.map(racer, calls))
 
 
 class AsyncStoreContract(_EveryPromise, Cancelling):
@@ -140,38 +137,27 @@ class AsyncStoreContract(_EveryPromise, Cancelling):
         asyncio.run(self._keep(check))
 
     async def _keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
-        clock = self.make_clock()
+        clock, self.stores = self.make_clock(), []
         async with contextlib.AsyncExitStack() as stack:
-            stores = []
             for _ in range(self.clients):
-                stores.append(await self.make_store(clock))
-                stack.push_async_callback(stores[-1].close)
-            self.made = stores[0]
-            self._clients = [cast("AnyStore", store) for store in stores]
-            await check(self._clients[0], clock)
+                store = await self.make_store(clock)
+                stack.push_async_callback(store.close)
+                self.stores.append(cast("AnyStore", store))
+            await check(self.stores[0], clock)
 
-    async def race(self, *calls: Callable[[AnyStore], Awaitable[Any]]) -> list[Any]:
-        """Make each call in a task of its own, all at once."""
-        clients = itertools.cycle(self._clients)
-        return await asyncio.gather(*[_answer(call(client)) for call, client in zip(calls, clients)])  # noqa: B905
-
-
-async def _answer(call: Awaitable[Any]) -> Any:
-    """Return what ``call`` returns, or the StoreError it raises."""
-    try:
-        return await call
-    except StoreError as error:
-        return error
+    async def at_once(self, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Make each call in a task of its own."""
+        return await asyncio.gather(*calls)
 
 
 class _Awaited:
     """A plain store whose calls can be awaited; they have answered by then."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        method = getattr(self._store, name)
+        method = getattr(self.store, name)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             return method(*args, **kwargs)

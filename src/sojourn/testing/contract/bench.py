@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import random
 import time
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from sojourn.clock import Clock, SystemClock
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from sojourn.record import Record
-    from sojourn.store import Store
+
+T = TypeVar("T")
+B = TypeVar("B", bound="Bench")
 
 __all__ = ["AnyStore", "Bench", "ContractClock", "ServerClock", "created", "failures", "promise"]
 
@@ -88,19 +93,26 @@ class Bench:
     #: Bytes of the big payload.
     big_payload: ClassVar[int] = 500_000
 
-    #: The store under test itself.
-    made: Store | AsyncStore
+    #: The stores of one test, ``clients`` of them.
+    stores: list[AnyStore]
 
     def keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
         """Make the stores, run ``check`` on the first one and close them all."""
         raise NotImplementedError
 
-    async def race(self, *calls: Callable[[AnyStore], Awaitable[Any]]) -> list[Any]:
-        """Make all ``calls`` at once, each on one of the clients; return the answers in order.
-
-        A :class:`~sojourn.errors.StoreError` raised is an answer.
-        """
+    async def at_once(self, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Let ``calls`` race; return what they return, in order."""
         raise NotImplementedError
+
+    async def race(self, *calls: Callable[[AnyStore], Awaitable[Any]]) -> list[Any]:
+        """Make ``calls`` at once, each on one of the clients; return the answers in order.
+
+        A :class:`~sojourn.errors.StoreError` raised is an answer.  Who starts first is left to chance.
+        """
+        order = random.sample(range(len(calls)), len(calls))
+        clients = itertools.cycle(self.stores)
+        answers = await self.at_once([_answer(calls[number](next(clients))) for number in order])
+        return [answer for _, answer in sorted(zip(order, answers, strict=True), key=itemgetter(0))]
 
     def make_clock(self) -> FakeClock | ServerClock:
         """Return the clock for one test."""
@@ -127,6 +139,14 @@ class Bench:
         return record
 
 
+async def _answer(call: Awaitable[Any]) -> Any:
+    """Return what ``call`` returns, or the StoreError it raises."""
+    try:
+        return await call
+    except StoreError as error:
+        return error
+
+
 async def created(store: AnyStore, record: Record) -> Record:
     """Create ``record`` and return it as it is stored: what a later ``load`` is compared with."""
     return replace(record, version=await store.create(record))
@@ -135,9 +155,6 @@ async def created(store: AnyStore, record: Record) -> Record:
 def failures(answers: Sequence[object]) -> list[StoreError]:
     """Return those answers of a race that are errors."""
     return [answer for answer in answers if isinstance(answer, StoreError)]
-
-
-B = TypeVar("B", bound=Bench)
 
 
 def promise(
