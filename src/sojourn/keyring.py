@@ -79,6 +79,8 @@ class Keyring:
         cookie_name: str = "",
         strict: bool = True,
     ) -> None:
+        if isinstance(secrets, str | bytes):
+            raise ConfigurationError("server secrets come in a list: write [secret], not secret")
         if not secrets or not all(secrets):
             raise ConfigurationError(
                 "no server secret: give at least one secret of 32 or more random octets, "
@@ -95,8 +97,7 @@ class Keyring:
             digest = blake2b(octets, person=b"sojourn secret").digest()
             keys.append(SecretKeys(blake2b(context, key=digest, person=b"sojourn root").digest()))
         self._sealing = keys[0]
-        self._by_id = {secret_keys.key_id: secret_keys for secret_keys in reversed(keys)}
-        self._in_order = tuple(keys)
+        self._by_id = {secret_keys.key_id: secret_keys for secret_keys in keys}
 
     @property
     def sealing(self) -> SecretKeys:
@@ -113,11 +114,11 @@ class Keyring:
 
     def subject_digests(self, subject: str) -> list[bytes]:
         """Return the digests of ``subject`` under every listed secret, the sealing one first."""
-        return [_digest(keys, subject) for keys in self._in_order]
+        return [_digest(keys, subject) for keys in self._by_id.values()]
 
     def __repr__(self) -> str:
         """Show how many secrets there are."""
-        return f"<Keyring of {len(self._in_order)}, sealing with {self._sealing.key_id.hex()}>"
+        return f"<Keyring of {len(self._by_id)}, sealing with {self._sealing.key_id.hex()}>"
 
 
 def _digest(keys: SecretKeys, subject: str) -> bytes:

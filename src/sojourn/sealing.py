@@ -42,8 +42,10 @@ _TAG = 16
 #: Octets an envelope is longer than what is in it.
 OVERHEAD = _BODY_AT + _TAG
 
-_INSTANTS = struct.Struct(">qq")
+#: created_at, absolute deadline, octets of the subject; the numbers that follow where there is none.
+_FIELDS = struct.Struct(">qqi")
 _NO_DEADLINE = -1
+_NO_SUBJECT = -1
 
 
 class UnknownSecretError(DecodeError):
@@ -58,14 +60,9 @@ def authenticated(
     ``info`` is sealed first, with itself left out (``b""``).
     """
     deadline = _NO_DEADLINE if absolute_deadline is None else absolute_deadline
-    owner = b"" if subject is None else subject
-    return b"%b%b%c%b%b" % (
-        key.encode("ascii"),
-        _INSTANTS.pack(created_at, deadline),
-        len(owner),
-        owner,
-        info,
-    )
+    if subject is None:
+        return key.encode("ascii") + _FIELDS.pack(created_at, deadline, _NO_SUBJECT) + info
+    return key.encode("ascii") + _FIELDS.pack(created_at, deadline, len(subject)) + subject + info
 
 
 class Sealing(Protocol):
