@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 from sojourn.testing import (
     AsyncStoreContract,
@@ -14,6 +17,8 @@ from sojourn.testing import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sojourn.clock import Clock
 
 
@@ -25,3 +30,23 @@ class TestMemoryStore(StoreContract, SubjectIndexContract, PurgeContract, ScanCo
 class TestAsyncMemoryStore(AsyncStoreContract, SubjectIndexContract, PurgeContract, ScanContract):
     async def make_store(self, clock: Clock) -> AsyncMemoryStore:
         return AsyncMemoryStore(MemoryStore(clock=clock))
+
+
+class InAFile:
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "sessions.db"
+
+
+class TestEmbeddedStore(InAFile, StoreContract, SubjectIndexContract, PurgeContract, ScanContract):
+    clients = 2
+
+    def make_store(self, clock: Clock) -> EmbeddedStore:
+        return EmbeddedStore(self.path, clock=clock)
+
+
+class TestAsyncEmbeddedStore(InAFile, AsyncStoreContract, SubjectIndexContract, PurgeContract, ScanContract):
+    clients = 2
+
+    async def make_store(self, clock: Clock) -> AsyncEmbeddedStore:
+        return AsyncEmbeddedStore(EmbeddedStore(self.path, clock=clock))
