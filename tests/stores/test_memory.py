@@ -285,6 +285,7 @@ def test_threads_that_write_one_session_lose_no_acknowledged_update(clock: Still
     assert sorted(written) == list(range(2, len(written) + 2))
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_C5_a_child_forked_while_a_thread_holds_the_lock_goes_its_own_way(clock: StillClock) -> None:
     store = MemoryStore(clock=clock)
     record = a_record(subject=b"somebody")
