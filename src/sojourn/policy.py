@@ -31,6 +31,8 @@ EXPIRY_KEY: Final = "_session_expiry"
 _LONGEST_TOUCH_INTERVAL = 300_000
 _EARLIER_TOLERANCE = 2_000
 _MILLISECONDS = 1_000
+#: Beyond every deadline: stores keep instants in 64 bits.
+_NO_INSTANT = 1 << 62
 
 
 class Action(Enum):
@@ -91,23 +93,29 @@ AAL3: Final = Policy(idle_timeout=900, absolute_timeout=12 * 3_600, sliding=True
 def idle_deadline(expiry: object, *, now: int, idle_timeout: int) -> int:
     """Return the idle deadline of a session that carries ``expiry`` and is active at ``now``.
 
-    ``expiry`` is what :data:`EXPIRY_KEY` holds: ``None`` or 0 (``idle_timeout`` seconds apply), seconds, or
-    an instant as ISO 8601 text or ``datetime`` (naive: local time).  ``now`` and the result are milliseconds
-    since the Unix epoch.  Raises ``EncodeError`` for anything else.
+    ``expiry`` is what :data:`EXPIRY_KEY` holds: ``None`` or 0 (``idle_timeout`` seconds apply), seconds (a
+    number or a ``timedelta``), or an instant as ISO 8601 text or ``datetime`` (naive: local time).  ``now``
+    and the result are milliseconds since the Unix epoch.  Raises ``EncodeError`` for anything else, and for
+    instants that no store has room for.
     """
     if not expiry:
         return now + idle_timeout * _MILLISECONDS
-    if isinstance(expiry, int | float):
-        return now + int(expiry * _MILLISECONDS)
-    if isinstance(expiry, timedelta):
-        return now + expiry // timedelta(milliseconds=1)
     try:
-        instant = expiry if isinstance(expiry, datetime) else datetime.fromisoformat(str(expiry))
-    except ValueError:
+        if isinstance(expiry, int | float):
+            deadline = now + int(expiry * _MILLISECONDS)
+        elif isinstance(expiry, timedelta):
+            deadline = now + expiry // timedelta(milliseconds=1)
+        else:
+            instant = expiry if isinstance(expiry, datetime) else datetime.fromisoformat(str(expiry))
+            deadline = int(instant.timestamp() * _MILLISECONDS)
+    except (OverflowError, ValueError):
+        deadline = _NO_INSTANT
+    if not -_NO_INSTANT < deadline < _NO_INSTANT:
         raise EncodeError(
-            f"{EXPIRY_KEY} is neither seconds nor an instant in ISO 8601: set it with set_expiry()"
-        ) from None
-    return int(instant.timestamp() * _MILLISECONDS)
+            f"{EXPIRY_KEY} is neither seconds nor an instant in ISO 8601, or out of range: "
+            "set it with set_expiry()"
+        )
+    return deadline
 
 
 def decide(  # noqa: PLR0911 - a return for each action reads best
