@@ -225,12 +225,13 @@ class Session(MutableMapping[str, Any]):
             return Changes(assigned, frozenset(), replaces=True)
         return Changes(assigned, frozenset(self._base.keys() - self._live.keys()))
 
-    def is_modified(self) -> bool:
-        """Whether anything was changed since the last load or save."""
+    def is_modified(self, *, beyond: Changes | None = None) -> bool:
+        """Whether anything was changed since the last load or save, ``beyond`` aside."""
         try:
-            return bool(self.changes())
+            changes = self.changes()
         except EncodeError:
             return True  # the save will say which value cannot be stored
+        return bool(changes) and changes != beyond
 
     def _differs(self, key: str, encoded: bytes) -> bool:
         """Whether a value nobody assigned, whose encoding differs from the stored one, was changed.

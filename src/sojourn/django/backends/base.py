@@ -13,8 +13,9 @@ Where it differs from Django's engines, on purpose:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
@@ -23,7 +24,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.module_loading import import_string
 
 from sojourn.django.labels import browser_label
-from sojourn.errors import SessionGoneError
+from sojourn.errors import EncodeError, SessionGoneError
 from sojourn.steps import run, run_async
 
 if TYPE_CHECKING:
@@ -31,10 +32,25 @@ if TYPE_CHECKING:
 
     from sojourn.django.engine import Engine
     from sojourn.manager import AsyncManager, Manager
-    from sojourn.session import Session
+    from sojourn.session import Changes, Session
     from sojourn.steps import Steps
 
 __all__ = ["SojournSession"]
+
+
+class _LeftAlone:
+    """Whether the session is empty, when neither yes nor no will do.
+
+    With ``SESSION_SAVE_EVERY_REQUEST`` Django's middleware deletes the cookie of an empty session and saves
+    one that is not.  It asks first "delete, if empty?", then "save, unless empty?"; both answers are no.
+    """
+
+    def __init__(self) -> None:
+        self._answer = True
+
+    def __bool__(self) -> bool:
+        self._answer = not self._answer
+        return self._answer
 
 
 class SojournSession(SessionBase):
@@ -55,6 +71,8 @@ class SojournSession(SessionBase):
         self._unknown = session_key is not None and self.session_key is None
         #: Whether this request has given the session a new key already.
         self._renewed = False
+        #: Changes the application does not count, by ``modified = False``.
+        self._discounted: Changes | None = None
         self.accessed = False
         self.modified = False
 
@@ -78,26 +96,29 @@ class SojournSession(SessionBase):
             return self._modified
         if self._unknown and not session:
             return False
-        return self._modified or session.is_modified()
+        return self._modified or session.is_modified(beyond=self._discounted)
 
     @modified.setter
     def modified(self, value: bool) -> None:
         self._modified = value
+        session: Session | None = self.__dict__.get("_session_cache")
+        self._discounted = None
+        if session is not None and not value:
+            with suppress(EncodeError):  # then there is something to report, whatever was said
+                self._discounted = session.changes()
 
     def is_empty(self) -> bool:
         """Whether there is nothing to keep, so that the middleware may delete the cookie.
 
         Not for a cookie that is merely unknown: a parallel request may have renewed the session.
         """
+        if settings.SESSION_SAVE_EVERY_REQUEST and self.session_key and "_session_cache" not in self.__dict__:
+            self._session_cache = self.load()  # the save would, but an unknown cookie is not saved
         if not super().is_empty():
             return False
         if not self._unknown:
             return True
-        if settings.SESSION_SAVE_EVERY_REQUEST:
-            # Django's middleware would save an empty session if told "not empty", and delete the cookie if
-            # told "empty".  It leaves both alone where there is no session to ask.
-            raise AttributeError("the cookie names no session, and there is nothing to save")
-        return False
+        return cast("bool", _LeftAlone()) if settings.SESSION_SAVE_EVERY_REQUEST else False
 
     # Load
 
@@ -177,6 +198,7 @@ class SojournSession(SessionBase):
             raise UpdateError(str(error)) from error
         self._session_key = session.token
         self._unknown = False
+        self._discounted = None
 
     # Begin, renew, end
 

@@ -1,0 +1,79 @@
+"""Django's own session tests pass on every engine, with ``backend`` replaced and nothing else.
+
+They come from the sdist of the installed Django (see ``sdist.py``) and run in a process of their own
+(``djangos_tests.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.django.djangos_tests import CLASSES
+from tests.django.sdist import djangos_tests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The tests that reach into Django's own storage, with what they reach for.  No others are left out.
+REACH_INTO_STORAGE: dict[str, str] = {
+    "CacheSessionTests.test_default_cache": "reads the session from caches['default'] by its cache_key",
+    "CacheSessionTests.test_non_default_cache": "reads the session from caches['sessions'] by its cache_key",
+    "CacheSessionTests.test_create_and_save": "reads the session from caches['default'] by its cache_key",
+    "CacheSessionTests.test_create_and_save_async": "reads caches['default'] by acache_key()",
+    "FileSessionTests.test_configuration_check": "deletes the class attribute _storage_path",
+    "FileSessionTests.test_invalid_key_backslash": "calls _key_to_file()",
+    "FileSessionTests.test_invalid_key_forwardslash": "calls _key_to_file()",
+    "FileSessionTests.test_clearsessions_command": "counts the files, one a session, in _get_storage_path()",
+    "FileSessionPathLibTests.test_configuration_check": "as in FileSessionTests",
+    "FileSessionPathLibTests.test_invalid_key_backslash": "as in FileSessionTests",
+    "FileSessionPathLibTests.test_invalid_key_forwardslash": "as in FileSessionTests",
+    "FileSessionPathLibTests.test_clearsessions_command": "as in FileSessionTests",
+    "SessionMiddlewareTests.test_empty_session_saved": "reads the session from the Session model",
+}
+
+#: The classes that are for an engine of Django's with no counterpart among ours, or for none at all.
+OF_OTHER_ENGINES: dict[str, str] = {
+    "DatabaseSessionTests": "the db engine: the mixin, and what becomes of the Session model",
+    "DatabaseSessionWithTimeZoneTests": "the same with USE_TZ",
+    "CustomDatabaseSessionTests": "the same with a model of one's own",
+    "CacheDBSessionTests": "the cached_db engine: the mixin, and SQL queries beside a cache",
+    "CacheDBSessionWithTimeZoneTests": "the same with USE_TZ",
+    "CookieSessionTests": "the signed_cookies engine",
+    "ClearSessionsCommandTests": "an engine made up to lack clear_expired()",
+    "SessionBaseTests": "the abstract class SessionBase itself",
+}
+
+
+@pytest.mark.parametrize("engine", CLASSES)
+def test_djangos_own_session_tests_pass_on(
+    engine: str, record_property: Callable[[str, object], None]
+) -> None:
+    program = Path(__file__).with_name("djangos_tests.py")
+    command = [sys.executable, "-W", "error", str(program), str(djangos_tests()), engine]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    result: dict[str, Any] = json.loads(ran.stdout)
+    outcomes: dict[str, str] = result["outcomes"]
+
+    listed = {name for name in REACH_INTO_STORAGE if name.split(".")[0] in CLASSES[engine]}
+    counted = {name for name in outcomes if name not in listed}
+    broken = [f"{name}\n{outcomes[name]}" for name in counted if outcomes[name] != "passed"]
+    assert not broken, f"{len(broken)} of Django's tests fail on {engine}:\n\n" + "\n".join(broken)
+
+    assert listed <= outcomes.keys(), "a listed test is not there any more"
+    passing = {name for name in listed if outcomes[name] == "passed"}
+    assert not passing, "listed as reaching into Django's storage, but they pass: take them off the list"
+    of_the_mixin = [name for name in counted if name.startswith("SessionTestsMixin.")]
+    assert len(of_the_mixin) == result["mixin"] >= 65, "the mixin is run whole"
+    known = {name for classes in CLASSES.values() for name in classes} | OF_OTHER_ENGINES.keys()
+    assert set(result["classes"]) == known, "Django has other test classes than are known here"
+
+    record_property("django_tests_passed", len(counted))
+    summary = f"{engine}: {len(counted)} of Django's own tests passed, {len(listed)} reach into its storage"
+    print(summary)  # noqa: T201 - for the record
