@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack
 
+from sojourn.adoption import Adoption
 from sojourn.clock import SystemClock
 from sojourn.errors import (
     ConfigurationError,
@@ -42,6 +43,7 @@ from sojourn.values import MAX_SIZE, MessagePackCodec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sojourn.adoption import AsyncFormer, Former
     from sojourn.clock import Clock
     from sojourn.keyring import Keyring
     from sojourn.listing import SessionSummary
@@ -96,6 +98,7 @@ class ManagerSettings(TypedDict, total=False):
     max_payload: int
     timeout: float
     clock: Clock
+    former: Former | AsyncFormer | None
 
 
 class SessionSteps(Generic[StoreT]):
@@ -104,7 +107,8 @@ class SessionSteps(Generic[StoreT]):
     ``keyring`` holds the server secrets; ``sealing`` protects payloads (by default ``Sealed(keyring)``);
     ``namespace`` separates sites that share a store.  ``codec`` translates values.  Keys that start with one
     of ``units`` are merged together or not at all.  ``subject_of`` tells whose session it is.
-    ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.
+    ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.  ``former`` is
+    the engine whose sessions are taken over (see :mod:`sojourn.adoption`).
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class SessionSteps(Generic[StoreT]):
         max_payload: int = MAX_SIZE,
         timeout: float = 5.0,
         clock: Clock | None = None,
+        former: Former | AsyncFormer | None = None,
     ) -> None:
         self.store: StoreT = store
         self.policy = Policy() if policy is None else policy
@@ -138,6 +143,9 @@ class SessionSteps(Generic[StoreT]):
         self._units = units
         self._timeout = timeout
         self._clock: Clock = SystemClock() if clock is None else clock
+        self._adoption: Adoption[StoreT] | None = None
+        if former is not None:
+            self._adoption = Adoption(former, store, self._recorder, self._clock)
 
     # Open
 
@@ -148,20 +156,29 @@ class SessionSteps(Generic[StoreT]):
     def _open(self, token: str | None) -> Steps[Session]:
         if token is None:
             return self.new_session()
+        record = yield from self._find(token)
+        encodings = None if record is None else self._read(token, record)
+        if encodings is None:
+            return Session(self._codec, unknown_token=True)
+        return Session(self._codec, encodings, token=token, record=record)
+
+    def _find(self, token: str) -> Steps[Record | None]:
+        """Return the living record of ``token``, adopted now if it is a former engine's."""
         if is_token(token):
-            record = yield self.store.load, self._recorder.key(token)
-            encodings = None if record is None else self._read(token, record)
-            if encodings is not None:
-                return Session(self._codec, encodings, token=token, record=record)
-        return Session(self._codec, unknown_token=True)
+            record: Record | None = yield self.store.load, self._recorder.key(token)
+            return record
+        if self._adoption is None or not self._adoption.accepts(token):
+            return None
+        record = yield self.store.load, self._recorder.key(token)
+        if record is None:
+            record = yield from self._adoption.adopt(token, idle_timeout=self.policy.idle_timeout)
+        return record
 
     def _read(self, token: str, record: Record) -> dict[str, bytes] | None:
         return self._recorder.read(token, record, now=self._clock.now())
 
     def _exists(self, token: str | None) -> Steps[bool]:
-        if token is None or not is_token(token):
-            return False
-        return (yield self.store.load, self._recorder.key(token)) is not None
+        return token is not None and (yield from self._find(token)) is not None
 
     # Commit
 
@@ -186,8 +203,7 @@ class SessionSteps(Generic[StoreT]):
         elif action is Action.UPDATE or action is Action.MOVE:
             yield from self._replace(session, plan)
         elif session.ended:
-            if session.record is not None:
-                yield self.store.delete, session.record.key
+            yield from self._delete(session.token)
             session.forget()
         return action
 
@@ -235,6 +251,8 @@ class SessionSteps(Generic[StoreT]):
                 break
             else:
                 session.saved(token, replace(record, version=version), encodings, plan.changes)
+                if moves and self._adoption is not None:
+                    yield from self._adoption.end(old_token)
                 return
             fresh = yield self.store.load, source.key
             theirs = None if fresh is None else self._read(old_token, fresh)
@@ -266,8 +284,12 @@ class SessionSteps(Generic[StoreT]):
     # Revoke
 
     def _delete(self, token: str | None) -> Steps[bool]:
-        if token is None or not is_token(token):
+        if token is None:
             return False
+        if not is_token(token):
+            if self._adoption is None or not self._adoption.accepts(token):
+                return False
+            yield from self._adoption.end(token)
         lived: bool = yield self.store.delete, self._recorder.key(token)
         return lived
 
@@ -286,6 +308,8 @@ class SessionSteps(Generic[StoreT]):
     def _revoke_subject(self, subject: str, except_session: Session | None) -> Steps[int]:
         kept = None if except_session is None or except_session.record is None else except_session.record.key
         delete_subject = partial(self._index().delete_subject, except_key=kept)
+        if self._adoption is not None:
+            yield from self._adoption.revoke(subject)
         ended: int = 0
         for digest in self._keyring.subject_digests(subject):
             ended += yield delete_subject, digest

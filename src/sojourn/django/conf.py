@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Final
@@ -13,7 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sojourn.values import MAX_SIZE
 
-__all__ = ["SojournSettings", "sojourn_settings"]
+__all__ = ["SAME_NAME", "SojournSettings", "sojourn_settings"]
+
+#: ``ADOPT`` when it is not set.
+SAME_NAME: Final = "the engine of the same name"
 
 _MEBIBYTE: Final = 1024 * 1024
 
@@ -36,6 +39,11 @@ class SojournSettings:
     MEMORY_LIMIT: int = 64 * _MEBIBYTE
     #: Seconds an operation of the store, or a save with all its retries, may take.
     TIMEOUT: float = 5.0
+    #: Dotted path of the Django engine, or a list of them, whose sessions are taken over as browsers come
+    #: back.  By default Django's engine of the same name as ``SESSION_ENGINE``'s; ``None``: none.
+    ADOPT: str | Sequence[str] | None = SAME_NAME
+    #: Dotted paths of classes that sessions pickled by Django's cache engine may hold, besides plain data.
+    ADOPT_CLASSES: Sequence[str] = ()
     #: Dotted path of a function from a session (a mapping) to whose it is, as text, or ``None``.
     #: By default the user that ``django.contrib.auth`` signed in.
     SUBJECT: str | None = None
@@ -55,6 +63,8 @@ _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "MAX_PAYLOAD": ((int,), "a positive whole number of bytes"),
     "MEMORY_LIMIT": ((int,), "a positive whole number of bytes"),
     "TIMEOUT": ((int, float), "a positive number of seconds"),
+    "ADOPT": ((str, list, tuple, type(None)), "the dotted path of an engine, a list of such, or None"),
+    "ADOPT_CLASSES": ((list, tuple), "a list of dotted paths of classes"),
     "SUBJECT": ((str, type(None)), "the dotted path of a function, or None"),
 }
 

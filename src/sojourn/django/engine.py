@@ -12,6 +12,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from sojourn.django.conf import SojournSettings, sojourn_settings
+from sojourn.django.former import AsyncDjangoEngines, DjangoEngines, engines_to_adopt_from
 from sojourn.errors import ConfigurationError
 from sojourn.keyring import Keyring
 from sojourn.manager import AsyncManager, Manager
@@ -22,6 +23,7 @@ from sojourn.values import MessagePackCodec, SerializerCodec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sojourn.manager import ManagerSettings
     from sojourn.store import AsyncStore, Store
     from sojourn.values import Codec
 
@@ -52,23 +54,27 @@ _engines: dict[tuple[str, ...], Engine] = {}
 _lock: Final = Lock()
 
 
-def engine_at(where: tuple[str, ...], make_place: Callable[[SojournSettings], Place]) -> Engine:
+def engine_at(
+    where: tuple[str, ...], make_place: Callable[[SojournSettings], Place], *, like: str | None = None
+) -> Engine:
     """Return the engine at ``where``; made at the first call, and again after settings changed in a test.
 
-    ``where`` names the place; ``make_place`` opens it, once in the life of the process.  Raises
-    ``ImproperlyConfigured``.
+    ``where`` names the place; ``make_place`` opens it, once in the life of the process.  ``like`` is the
+    name of Django's engine that it takes the place of.  Raises ``ImproperlyConfigured``.
     """
     engine = _engines.get(where)
     if engine is None:
         with _lock:
             try:
-                engine = _engines[where] = _make_engine(where, make_place)
+                engine = _engines[where] = _make_engine(where, make_place, like)
             except ConfigurationError as error:
                 raise ImproperlyConfigured(str(error)) from error
     return engine
 
 
-def _make_engine(where: tuple[str, ...], make_place: Callable[[SojournSettings], Place]) -> Engine:
+def _make_engine(
+    where: tuple[str, ...], make_place: Callable[[SojournSettings], Place], like: str | None
+) -> Engine:
     given = sojourn_settings()
     place = _places.get(where)
     if place is None:
@@ -78,35 +84,25 @@ def _make_engine(where: tuple[str, ...], make_place: Callable[[SojournSettings],
         cookie_name=settings.SESSION_COOKIE_NAME,
         strict=False,
     )
-    policy = Policy(
-        idle_timeout=settings.SESSION_COOKIE_AGE,
-        absolute_timeout=given.ABSOLUTE_TIMEOUT,
-        sliding=given.SLIDING,
+    options: ManagerSettings = {
+        "policy": Policy(
+            idle_timeout=settings.SESSION_COOKIE_AGE,
+            absolute_timeout=given.ABSOLUTE_TIMEOUT,
+            sliding=given.SLIDING,
+        ),
+        "sealing": Sealed(keyring) if place.sealed else Unsealed(),
+        "codec": _codec(settings.SESSION_SERIALIZER),
+        "subject_of": _auth_user if given.SUBJECT is None else import_string(given.SUBJECT),
+        "max_payload": given.MAX_PAYLOAD,
+        "timeout": given.TIMEOUT,
+    }
+    former = engines_to_adopt_from(given, like)
+    sync_options: ManagerSettings = {**options, "former": DjangoEngines(former) if former else None}
+    async_options: ManagerSettings = {**options, "former": AsyncDjangoEngines(former) if former else None}
+    return Engine(
+        Manager(place.store, keyring, **sync_options),
+        AsyncManager(place.async_store, keyring, **async_options),
     )
-    sealing = Sealed(keyring) if place.sealed else Unsealed()
-    subject_of = _auth_user if given.SUBJECT is None else import_string(given.SUBJECT)
-    codec = _codec(settings.SESSION_SERIALIZER)
-    manager = Manager(
-        place.store,
-        keyring,
-        policy=policy,
-        sealing=sealing,
-        codec=codec,
-        subject_of=subject_of,
-        max_payload=given.MAX_PAYLOAD,
-        timeout=given.TIMEOUT,
-    )
-    async_manager = AsyncManager(
-        place.async_store,
-        keyring,
-        policy=policy,
-        sealing=sealing,
-        codec=codec,
-        subject_of=subject_of,
-        max_payload=given.MAX_PAYLOAD,
-        timeout=given.TIMEOUT,
-    )
-    return Engine(manager, async_manager)
 
 
 def _auth_user(session: Mapping[str, Any]) -> str | None:

@@ -36,7 +36,7 @@ class SessionStore(SojournSession):
     def get_engine(cls) -> Engine:
         """Return the engine of the configured cache."""
         cache = _configured_cache()
-        return engine_at(("memory", str(cache.get("LOCATION", ""))), _memory)
+        return engine_at(("memory", str(cache.get("LOCATION", ""))), _memory, like="cache")
 
 
 def _configured_cache() -> Mapping[str, Any]:

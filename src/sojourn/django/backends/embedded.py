@@ -40,8 +40,8 @@ def _path() -> Path:
     return Path(base) / ".sojourn" / "sessions.sqlite3"
 
 
-def embedded_engine(path: Path) -> Engine:
-    """Return the engine that keeps sessions in the file ``path``."""
+def embedded_engine(path: Path, *, like: str | None = None) -> Engine:
+    """Return the engine that keeps sessions in the file ``path`` (``like``: see ``engine_at``)."""
 
     def open_file(given: SojournSettings) -> Place:
         store = EmbeddedStore(
@@ -49,4 +49,4 @@ def embedded_engine(path: Path) -> Engine:
         )
         return Place(store, AsyncEmbeddedStore(store))
 
-    return engine_at(("embedded", str(path)), open_file)
+    return engine_at(("embedded", str(path)), open_file, like=like)

@@ -30,4 +30,6 @@ class SessionStore(SojournSession):
             raise ImproperlyConfigured(
                 f"the folder {str(folder)!r} does not exist: create it, or set SESSION_FILE_PATH to another"
             )
-        return embedded_engine(folder / f"sojourn-{settings.SESSION_COOKIE_NAME}" / "sessions.sqlite3")
+        return embedded_engine(
+            folder / f"sojourn-{settings.SESSION_COOKIE_NAME}" / "sessions.sqlite3", like="file"
+        )
