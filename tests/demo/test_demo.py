@@ -146,7 +146,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_session_and_basket_survive_a_restart(site: Site) -> None:
     browser = Browser(site, FIREFOX)
     browser.get("/")
-    assert "Enamel mug is in your basket." in browser.post("/basket/add/", product="mug").text
+    assert "Added to your basket: Enamel mug." in browser.post("/basket/add/", product="mug").text
     browser.sign_in()
     browser.post("/basket/add/", product="mug")
     browser.post("/basket/add/", product="lantern")

@@ -45,7 +45,7 @@ def add_to_basket(request: HttpRequest) -> HttpResponse:
     product = chosen_product(request)
     basket = request.session.setdefault("basket", {"items": []})
     basket["items"].append(product.slug)
-    messages.success(request, f"{product.name} is in your basket.")
+    messages.success(request, f"Added to your basket: {product.name}.")
     return redirect("shop")
 
 
@@ -56,7 +56,7 @@ def remove_from_basket(request: HttpRequest) -> HttpResponse:
     items = request.session.get("basket", {}).get("items", [])
     if product.slug in items:
         items.remove(product.slug)
-        messages.success(request, f"{product.name} was taken out of your basket.")
+        messages.success(request, f"Taken out of your basket: {product.name}.")
     return redirect("shop")
 
 
