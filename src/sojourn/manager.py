@@ -109,6 +109,9 @@ class SessionSteps(Generic[StoreT]):
     of ``units`` are merged together or not at all.  ``subject_of`` tells whose session it is.
     ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.  ``former`` is
     the engine whose sessions are taken over (see :mod:`sojourn.adoption`).
+
+    Call a manager's methods to use it; whoever wants to decide when each operation runs takes the ``..._steps``
+    (:mod:`sojourn.testing.interleaving` does).
     """
 
     def __init__(
@@ -153,7 +156,8 @@ class SessionSteps(Generic[StoreT]):
         """Return an empty session, stored at its first commit.  No I/O."""
         return Session(self._codec)
 
-    def _open(self, token: str | None) -> Steps[Session]:
+    def open_steps(self, token: str | None) -> Steps[Session]:
+        """See :meth:`Manager.open`."""
         if token is None:
             return self.new_session()
         record = yield from self._find(token)
@@ -177,8 +181,12 @@ class SessionSteps(Generic[StoreT]):
     def _read(self, token: str, record: Record) -> dict[str, bytes] | None:
         return self._recorder.read(token, record, now=self._clock.now())
 
-    def _exists(self, token: str | None) -> Steps[bool]:
-        return token is not None and (yield from self._find(token)) is not None
+    def exists_steps(self, token: str | None) -> Steps[bool]:
+        """See :meth:`Manager.exists`."""
+        if token is None:
+            return False
+        record = yield from self._find(token)
+        return record is not None and self._read(token, record) is not None
 
     # Commit
 
@@ -190,11 +198,12 @@ class SessionSteps(Generic[StoreT]):
         """
         now = self._clock.now()
         timeout = self.policy.idle_timeout if idle_timeout is None else idle_timeout
-        changes = session.changes()
+        changes = Changes({}, frozenset()) if session.ended else session.changes()
         decision = decide(self.policy, session, changes, now=now, saves=saves, idle_timeout=timeout)
         return Plan(decision, changes, now, timeout)
 
-    def _carry_out(self, session: Session, plan: Plan) -> Steps[Action]:
+    def commit_steps(self, session: Session, plan: Plan) -> Steps[Action]:
+        """Carry out ``plan``, which :meth:`plan` made for ``session``.  See :meth:`Manager.commit`."""
         action = plan.decision.action
         if action is Action.CREATE:
             yield from self._create(session, plan, plan.changes)
@@ -203,21 +212,23 @@ class SessionSteps(Generic[StoreT]):
         elif action is Action.UPDATE or action is Action.MOVE:
             yield from self._replace(session, plan)
         elif session.ended:
-            yield from self._delete(session.token)
+            yield from self.delete_steps(session.token)
             session.forget()
         return action
 
     def _create(self, session: Session, plan: Plan, changes: Changes) -> Steps[None]:
         encodings = changes.apply({})
-        while True:
+        for last_try in (False, True):
             token = new_token()
             record = self._write(token, session, plan, encodings, source=None)
             try:
                 version = yield self.store.create, record
             except DuplicateKeyError:
-                continue
-            session.saved(token, replace(record, version=version), encodings, changes)
-            return
+                if last_try:  # twice is not chance
+                    raise
+            else:
+                session.saved(token, replace(record, version=version), encodings, changes)
+                return
 
     def _touch(self, session: Session, deadline: int) -> Steps[None]:
         record = _stored(session)
@@ -261,8 +272,8 @@ class SessionSteps(Generic[StoreT]):
             source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
             yield Pause(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
             pause = min(2 * pause, _LONGEST_PAUSE)
-        session.forget()
         if not moves or source.subject is not None:
+            session.forget()
             raise _gone(source)
         # Nobody's session was to be renewed and is gone: it gets a life of its own, which holds what this
         # request set and nothing of the session that is gone.
@@ -283,7 +294,8 @@ class SessionSteps(Generic[StoreT]):
 
     # Revoke
 
-    def _delete(self, token: str | None) -> Steps[bool]:
+    def delete_steps(self, token: str | None) -> Steps[bool]:
+        """See :meth:`Manager.delete`."""
         if token is None:
             return False
         if not is_token(token):
@@ -293,11 +305,13 @@ class SessionSteps(Generic[StoreT]):
         lived: bool = yield self.store.delete, self._recorder.key(token)
         return lived
 
-    def _revoke(self, key: str) -> Steps[bool]:
+    def revoke_steps(self, key: str) -> Steps[bool]:
+        """See :meth:`Manager.revoke`."""
         lived: bool = yield self.store.delete, key
         return lived
 
-    def _sessions_of(self, subject: str) -> Steps[list[SessionSummary]]:
+    def sessions_of_steps(self, subject: str) -> Steps[list[SessionSummary]]:
+        """See :meth:`Manager.sessions_of`."""
         index = self._index()
         found: list[SessionSummary] = []
         for digest in self._keyring.subject_digests(subject):
@@ -305,7 +319,8 @@ class SessionSteps(Generic[StoreT]):
             found.extend(self._recorder.summary(record) for record in records)
         return found
 
-    def _revoke_subject(self, subject: str, except_session: Session | None) -> Steps[int]:
+    def revoke_subject_steps(self, subject: str, except_session: Session | None) -> Steps[int]:
+        """See :meth:`Manager.revoke_subject`."""
         kept = None if except_session is None or except_session.record is None else except_session.record.key
         delete_subject = partial(self._index().delete_subject, except_key=kept)
         if self._adoption is not None:
@@ -323,7 +338,8 @@ class SessionSteps(Generic[StoreT]):
             "sessions: use a store that does"
         )
 
-    def _purge(self) -> Steps[int]:
+    def purge_steps(self) -> Steps[int]:
+        """See :meth:`Manager.purge`."""
         if not isinstance(self.store, Purge | AsyncPurge):
             return 0
         purge = partial(self.store.purge, limit=_PURGE_BATCH)
@@ -350,7 +366,7 @@ class Manager(SessionSteps[Store]):
         token (no I/O), an unknown or expired one, a record that is damaged or sealed under a secret not
         listed any more (logged).  ``session.unknown_token`` then says that the browser sent one.
         """
-        return run(self._open(token))
+        return run(self.open_steps(token))
 
     def commit(self, session: Session, *, saves: bool = False, idle_timeout: int | None = None) -> Action:
         """Do what the end of a request needs, and return what that was.  At most one write, if alone.
@@ -363,47 +379,47 @@ class Manager(SessionSteps[Store]):
         """
         plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
         if session.record is None or not plan.takes_turns:
-            return run(self._carry_out(session, plan))
+            return run(self.commit_steps(session, plan))
         turn = self._turns.of(session.record.key)
         if not turn.acquire(timeout=self._timeout):
             raise _too_many_saves(session, self._timeout)
         try:
-            return run(self._carry_out(session, plan))
+            return run(self.commit_steps(session, plan))
         finally:
             turn.release()
 
     def exists(self, token: str | None) -> bool:
         """Whether ``token`` names a living session.  At most one load."""
-        return run(self._exists(token))
+        return run(self.exists_steps(token))
 
     def delete(self, token: str | None) -> bool:
         """End the session of ``token``; return whether it lived.  At most one delete."""
-        return run(self._delete(token))
+        return run(self.delete_steps(token))
 
     def revoke(self, key: str) -> bool:
         """End the session listed under ``key``; return whether it lived (ASVS 7.4.2, 7.5.2)."""
-        return run(self._revoke(key))
+        return run(self.revoke_steps(key))
 
     def sessions_of(self, subject: str) -> list[SessionSummary]:
         """Return the subject's living sessions.
 
         Raises ``ConfigurationError`` if the store keeps no index.
         """
-        return run(self._sessions_of(subject))
+        return run(self.sessions_of_steps(subject))
 
     def revoke_subject(self, subject: str, *, except_session: Session | None = None) -> int:
         """End the subject's sessions but one; return how many lived (ASVS 7.4.3, 7.5.2).
 
         Raises ``ConfigurationError`` if the store keeps no index.
         """
-        return run(self._revoke_subject(subject, except_session))
+        return run(self.revoke_subject_steps(subject, except_session))
 
     def purge(self) -> int:
         """Remove every dead record, in batches with pauses; return how many.
 
         0 if the store has no need of it.
         """
-        return run(self._purge())
+        return run(self.purge_steps())
 
 
 class AsyncManager(SessionSteps[AsyncStore]):
@@ -415,7 +431,7 @@ class AsyncManager(SessionSteps[AsyncStore]):
 
     async def open(self, token: str | None) -> Session:
         """See :meth:`Manager.open`."""
-        return await run_async(self._open(token))
+        return await run_async(self.open_steps(token))
 
     async def commit(
         self, session: Session, *, saves: bool = False, idle_timeout: int | None = None
@@ -423,40 +439,41 @@ class AsyncManager(SessionSteps[AsyncStore]):
         """See :meth:`Manager.commit`."""
         plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
         if session.record is None or not plan.takes_turns:
-            return await run_async(self._carry_out(session, plan))
+            return await run_async(self.commit_steps(session, plan))
         turn = self._turns.of(session.record.key)
         try:
-            await asyncio.wait_for(turn.acquire(), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await turn.acquire()
         except TimeoutError as error:
             raise _too_many_saves(session, self._timeout) from error
         try:
-            return await run_async(self._carry_out(session, plan))
+            return await run_async(self.commit_steps(session, plan))
         finally:
             turn.release()
 
     async def exists(self, token: str | None) -> bool:
         """See :meth:`Manager.exists`."""
-        return await run_async(self._exists(token))
+        return await run_async(self.exists_steps(token))
 
     async def delete(self, token: str | None) -> bool:
         """See :meth:`Manager.delete`."""
-        return await run_async(self._delete(token))
+        return await run_async(self.delete_steps(token))
 
     async def revoke(self, key: str) -> bool:
         """See :meth:`Manager.revoke`."""
-        return await run_async(self._revoke(key))
+        return await run_async(self.revoke_steps(key))
 
     async def sessions_of(self, subject: str) -> list[SessionSummary]:
         """See :meth:`Manager.sessions_of`."""
-        return await run_async(self._sessions_of(subject))
+        return await run_async(self.sessions_of_steps(subject))
 
     async def revoke_subject(self, subject: str, *, except_session: Session | None = None) -> int:
         """See :meth:`Manager.revoke_subject`."""
-        return await run_async(self._revoke_subject(subject, except_session))
+        return await run_async(self.revoke_subject_steps(subject, except_session))
 
     async def purge(self) -> int:
         """See :meth:`Manager.purge`."""
-        return await run_async(self._purge())
+        return await run_async(self.purge_steps())
 
 
 def _stored(session: Session) -> Record:
