@@ -132,10 +132,10 @@ def decide(  # noqa: PLR0911 - a return for each action reads best
     ``saves``: the application asked for a save, which is activity and stores even an empty session.
     ``idle_timeout`` (seconds) replaces the policy's for this session.
     """
+    if session.ended:
+        return Decision(Action.NOTHING if session.record is None else Action.DELETE, now)
     timeout = policy.idle_timeout if idle_timeout is None else idle_timeout
     deadline = idle_deadline(session.get(EXPIRY_KEY), now=now, idle_timeout=timeout)
-    if session.ended:
-        return Decision(Action.NOTHING if session.record is None else Action.DELETE, deadline)
     if session.record is None:
         return Decision(Action.CREATE if session or saves else Action.NOTHING, deadline)
     if session.renewal:

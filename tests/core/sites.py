@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sojourn import AsyncManager, Keyring, Manager, Session
 from sojourn.errors import SessionError
+from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 from sojourn.testing import AsyncFaultyStore, FakeClock, FaultyStore, Meanwhile, Operation
 
@@ -42,9 +43,15 @@ def _memory(path: Path, clock: Clock) -> tuple[Any, Any]:
     return store, AsyncMemoryStore(store)
 
 
+def _embedded(path: Path, clock: Clock) -> tuple[Any, Any]:
+    store = EmbeddedStore(path / "sessions.sqlite3", clock=clock)
+    return store, AsyncEmbeddedStore(store)
+
+
 #: What each store is made by: a plain and an asynchronous one on the same sessions.  A store is one line.
 STORES: dict[str, Callable[[Path, Clock], tuple[Any, Any]]] = {
     "memory": _memory,
+    "embedded": _embedded,
 }
 
 #: Every store, plain and asynchronous: the parameters of the fixture ``world``.
@@ -165,7 +172,7 @@ class World:
         self.clock = clock
         #: What one asks the store directly neither counts nor fails.
         self.store = asynchronous if use_async else plain
-        self._both = (plain, asynchronous)
+        self._both = (asynchronous, plain)
 
     def site(self, **settings: Any) -> Site:
         """Return another process of the site.  Settings are the manager's, and ``keyring``."""
