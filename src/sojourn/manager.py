@@ -110,7 +110,7 @@ class SessionSteps(Generic[StoreT]):
     ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.  ``former`` is
     the engine whose sessions are taken over (see :mod:`sojourn.adoption`).
 
-    Call a manager's methods to use it; whoever wants to decide when each operation runs takes the ``..._steps``
+    Call a manager's methods to use it; who wants to say when each operation runs takes the ``..._steps``
     (:mod:`sojourn.testing.interleaving` does).
     """
 
