@@ -8,7 +8,7 @@ project's own Django-style serializer.
 What JSON stores comes back as it would from JSON: a tuple as a list, ``{1: …}`` as ``{"1": …}``, a
 subclass of ``str``, ``int``, ``float``, ``list``, ``tuple`` or ``dict`` as its base.  Beyond JSON:
 ``bytes``, ``datetime``, ``date``, ``time``, ``timedelta``, ``Decimal``, ``UUID`` and ``set``, of exactly
-these types.  Everything else is refused.
+these types; ``bytearray`` and ``memoryview`` come back as ``bytes``.  Everything else is refused.
 
 Encoding is deterministic, and stable under decoding: ``encode(decode(encode(v))) == encode(v)``.
 """
@@ -83,11 +83,7 @@ def frame(encodings: Mapping[str, bytes], *, limit: int = MAX_SIZE) -> bytes:
 
     Raises ``PayloadTooLargeError`` beyond ``limit`` bytes, or ``MAX_SIZE`` if that is less.
     """
-    encodings = dict(encodings)
-    try:
-        payload = packb(encodings)
-    except TypeError:  # a lone surrogate in a key
-        payload = _encode_with_care("", encodings)
+    payload = _pack(dict(encodings))
     limit = min(limit, MAX_SIZE)
     if len(payload) > limit:
         largest = sorted(encodings, key=lambda key: len(encodings[key]), reverse=True)[:3]
@@ -109,15 +105,24 @@ def unframe(payload: bytes) -> dict[str, bytes]:
     try:
         encodings = unpackb(payload, ext_hook=_value)
     except ValueError:
-        raise DecodeError("the stored session is damaged: it is no frame of keys and values") from None
-    if type(encodings) is dict:
-        for encoded in encodings.values():
-            if type(encoded) is not bytes:
-                break
-        else:
-            if frame(encodings) == payload:
-                return encodings
-    raise DecodeError("the stored session is damaged: it is no frame of keys and values")
+        encodings = None
+    if (
+        type(encodings) is not dict
+        or not _BYTES.issuperset(map(type, encodings.values()))
+        or _pack(encodings) != payload
+    ):
+        raise DecodeError("the stored session is damaged: it is no frame of keys and encoded values")
+    return encodings
+
+
+def _pack(encodings: dict[str, bytes]) -> bytes:
+    try:
+        return packb(encodings)
+    except TypeError:  # a lone surrogate in a key
+        return _encode_with_care("", encodings)
+
+
+_BYTES: Final = frozenset({bytes})
 
 
 # --- values as MessagePack ---------------------------------------------------------------------------
@@ -135,13 +140,9 @@ class MessagePackCodec:
     def encode(self, key: str, value: Any) -> bytes:
         """Return ``value`` as MessagePack; see :meth:`Codec.encode`."""
         try:
-            encoded = packb(value, _extension, _STRICT)
+            return packb(value, _extension, _STRICT)
         except TypeError:
             return _encode_with_care(key, value)
-        # packb takes a bytearray for bytes.  Where one may be inside, look.
-        if (_BIN8 in encoded or _BIN16 in encoded or _BIN32 in encoded) and type(value) not in IMMUTABLE:
-            return _encode_with_care(key, value)
-        return encoded
 
     def decode(self, key: str, encoded: bytes) -> Any:
         """Return the value encoded; see :meth:`Codec.decode`."""
@@ -152,11 +153,6 @@ class MessagePackCodec:
                 pass
         raise DecodeError(f"the value stored under {key!a:.60} is damaged") from None
 
-
-#: The bytes that announce bytes in MessagePack; they may also be part of text and numbers.
-_BIN8: Final = 0xC4
-_BIN16: Final = 0xC5
-_BIN32: Final = 0xC6
 
 #: Take nothing for something else: what is not named here and not JSON goes to ``_extension``.
 _STRICT: Final = (
@@ -333,6 +329,9 @@ class _Walk:
             return self._text(str.__str__(value))
         if value is None or type(value) in {bool, bytes}:
             return value
+        if type(value) in {bytearray, memoryview}:
+            with suppress(ValueError):  # a released memoryview
+                return bytes(value)
         if isinstance(value, float):
             return float.__float__(value)
         if isinstance(value, int):

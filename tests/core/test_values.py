@@ -237,6 +237,16 @@ def test_a_value_beyond_json_comes_back_exactly(value: Any) -> None:
     assert getattr(through(value), "fold", 0) == getattr(value, "fold", 0)
 
 
+def test_a_buffer_comes_back_as_bytes() -> None:
+    for value in (bytearray(b"abc"), memoryview(b"abc"), memoryview(b"a-b-c")[::2]):
+        assert through(value) == b"abc"
+        assert anatomy(through({SafeString("a"): [value]})) == anatomy({"a": [b"abc"]})
+    released = memoryview(b"abc")
+    released.release()
+    with pytest.raises(EncodeError, match=r"^key\.a: memoryview cannot be stored"):
+        CODEC.encode("key", {"a": released})
+
+
 @given(st.datetimes(timezones=st.timezones()))
 def test_an_aware_datetime_comes_back_at_the_same_instant_with_its_offset_fixed(value: datetime) -> None:
     restored = through(value)
@@ -346,7 +356,7 @@ class Birthday(date):
 
 REFUSED = [
     object(), Plain.ONE, Basket(1), frozenset({1}), 1j, PurePosixPath("/secret"), Fraction(1, 2), range(3),
-    bytearray(b"secret"), memoryview(b"secret"), iter([]), len, int, NotImplemented,
+    type("A", (bytearray,), {})(b"secret"), iter([]), len, int, NotImplemented,
     gettext_lazy("secret"), {1: 2}.keys(), Birthday(2024, 1, 1), datetime(2024, 1, 1, tzinfo=BrokenZone()),
     {frozenset({1})}, {HashableDict(a=1)}, {(HashableDict(a=1),)}, {object()}, {Plain.ONE},
     type("B", (bytes,), {})(), type("S", (set,), {})(),
