@@ -1,0 +1,109 @@
+"""A real server for the site, and browsers that visit it over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(kw_only=True)
+class Server:
+    """Gunicorn with the site, its state in ``folder``; stopped and started as often as one likes."""
+
+    folder: Path
+    workers: int = 2
+    threads: int = 4
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+
+    def environment(self, engine: str, **sojourn: Any) -> dict[str, str]:
+        return os.environ | {
+            "SITE": str(self.folder),
+            "ENGINE": engine,
+            "SOJOURN": json.dumps(sojourn),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def migrate(self) -> None:
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import tests.live.site; from django.core.management import call_command; "  # noqa: ISC004
+                "call_command('migrate', verbosity=0)",
+            ],
+            env=self.environment("django.contrib.sessions.backends.db"),
+            check=True,
+            cwd=ROOT,
+        )
+
+    def start(self, engine: str, **sojourn: Any) -> None:
+        command = [
+            *(sys.executable, "-m", "gunicorn", "tests.live.wsgi", "--bind", f"127.0.0.1:{self.port}"),
+            *("--workers", str(self.workers), "--threads", str(self.threads), "--worker-tmp-dir", "/dev/shm"),  # noqa: S108
+            *("--graceful-timeout", "5", "--log-level", "warning"),
+        ]
+        self._process = subprocess.Popen(
+            command, env=self.environment(engine, **sojourn), cwd=ROOT, start_new_session=True
+        )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                    return
+            except OSError:
+                assert self._process.poll() is None, "the server did not start"
+                assert time.monotonic() < deadline, "the server did not start in time"
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it in peace; kill what is left."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@dataclass
+class Browser:
+    """Keeps the session cookie.  Its requests may run in parallel, as a browser's do."""
+
+    port: int
+    token: str | None = None
+
+    def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Return status and answer of one request; raises ``OSError`` or ``HTTPException`` if none came."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {} if self.token is None else {"Cookie": f"sessionid={self.token}"}
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            body = response.read()
+            for cookie in response.headers.get_all("Set-Cookie", []):
+                value = cookie.partition(";")[0].partition("=")[2]
+                self.token = value.strip('"') or None
+        finally:
+            connection.close()
+        answer: dict[str, Any] = json.loads(body) if response.status == http.client.OK else {}
+        return response.status, answer
