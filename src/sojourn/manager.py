@@ -156,6 +156,10 @@ class SessionSteps(Generic[StoreT]):
         """Return an empty session, stored at its first commit.  No I/O."""
         return Session(self._codec)
 
+    def accepts(self, token: str) -> bool:
+        """Whether ``token`` has the form of one: Sojourn's, or a former engine's.  No I/O."""
+        return is_token(token) or (self._adoption is not None and self._adoption.accepts(token))
+
     def open_steps(self, token: str | None) -> Steps[Session]:
         """See :meth:`Manager.open`."""
         if token is None:

@@ -9,13 +9,15 @@ Where it differs from Django's engines, on purpose:
 * A save writes only the keys this request changed, onto whatever is stored by then.
 * An unknown cookie is left alone: only ``flush()`` deletes it.
 * ``cycle_key()`` and ``save()`` of a session that was ended meanwhile do not bring it back.
+* With ``SOJOURN = {"SLIDING": True}`` a session that was only read counts as modified once its expiry is due
+  to be moved, so that any middleware saves it.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
@@ -24,10 +26,14 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.module_loading import import_string
 
 from sojourn.django.labels import browser_label
-from sojourn.errors import EncodeError, SessionGoneError
+from sojourn.errors import EncodeError, SessionGoneError, StoreUnavailableError
+from sojourn.policy import Action
 from sojourn.steps import run, run_async
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Self
+
     from django.http import HttpRequest
 
     from sojourn.django.engine import Engine
@@ -36,6 +42,11 @@ if TYPE_CHECKING:
     from sojourn.steps import Steps
 
 __all__ = ["SojournSession"]
+
+T = TypeVar("T")
+
+#: How many of the session cookies in one request are looked up.
+_MOST_CANDIDATES: Final = 4
 
 
 class _LeftAlone:
@@ -73,8 +84,30 @@ class SojournSession(SessionBase):
         self._renewed = False
         #: Changes the application does not count, by ``modified = False``.
         self._discounted: Changes | None = None
+        #: Further keys the browser sent, of which one may be the session's.
+        self._others: tuple[str, ...] = ()
+        self._flushed = False
+        #: Whether a save found that the session had been ended meanwhile.
+        self._interrupted = False
+        #: What the store said when it did not answer; ``None`` if it always did.  Whatever was made of such
+        #: a session may rest on ignorance: an application that can do without it sets this to ``None``.
+        self.unavailable: str | None = None
         self.accessed = False
         self.modified = False
+
+    @classmethod
+    def of_cookies(cls, values: Sequence[str]) -> Self:
+        """Return the session a browser names by the values of its session cookies, in their order.
+
+        Several are no error: they may differ in path, domain or partition.  The first that names a living
+        session is the one; it takes a load each to find out, for at most four.
+        """
+        if len(values) > 1:
+            accepts = cls.get_engine().manager.accepts
+            values = [value for value in dict.fromkeys(values) if accepts(value)][:_MOST_CANDIDATES]
+        session = cls(values[0] if values else None)
+        session._others = tuple(values[1:])
+        return session
 
     @property
     def serializer(self) -> Any:
@@ -96,7 +129,9 @@ class SojournSession(SessionBase):
             return self._modified
         if self._unknown and not session:
             return False
-        return self._modified or session.is_modified(beyond=self._discounted)
+        return (
+            self._modified or session.is_modified(beyond=self._discounted) or self._is_due_to_slide(session)
+        )
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -106,6 +141,24 @@ class SojournSession(SessionBase):
         if session is not None and not value:
             with suppress(EncodeError):  # then there is something to report, whatever was said
                 self._discounted = session.changes()
+
+    def _is_due_to_slide(self, session: Session) -> bool:
+        manager = self._engine.manager
+        if not manager.policy.sliding or session.record is None:
+            return False
+        plan = manager.plan(session, idle_timeout=self.get_session_cookie_age())
+        return plan.decision.action is Action.TOUCH
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether, as far as was looked, nothing is stored and there is nothing to store."""
+        session: Session | None = self.__dict__.get("_session_cache")
+        return session is None or (session.record is None and not session)
+
+    @property
+    def flushed(self) -> bool:
+        """Whether the session was ended, and none begun since: the browser has to forget its cookie."""
+        return self._flushed and self.holds_nothing
 
     def is_empty(self) -> bool:
         """Whether there is nothing to keep, so that the middleware may delete the cookie.
@@ -131,7 +184,7 @@ class SojournSession(SessionBase):
         return await self._aget_session()
 
     def load(self) -> Session:  # type: ignore[override]  # a mapping, as what Django loads is
-        """Return the stored session, or an empty one.  At most one load."""
+        """Return the stored session, or an empty one.  One load for each key the browser sent."""
         return run(self._load(self._engine.manager))
 
     async def aload(self) -> Session:  # type: ignore[override]  # likewise
@@ -139,11 +192,23 @@ class SojournSession(SessionBase):
         return await run_async(self._load(self._engine.async_manager))
 
     def _load(self, manager: Manager | AsyncManager) -> Steps[Session]:
-        session: Session = yield manager.open, self.session_key
+        session: Session = yield from self._asking(manager.open, self.session_key)
+        for other in self._others:
+            if session.token is not None:
+                break
+            session = yield from self._asking(manager.open, other)
+        self._session_key = session.token
         if session.token is None:
-            self._session_key = None
             self._unknown = self._unknown or session.unknown_token
         return session
+
+    def _asking(self, call: Callable[..., Any], *arguments: object) -> Steps[Any]:
+        """Call the manager; take note if the store does not answer."""
+        try:
+            return (yield call, *arguments)
+        except StoreUnavailableError as error:
+            self.unavailable = str(error)
+            raise
 
     def _get_session(self, no_load: bool = False) -> Session:  # noqa: FBT001, FBT002 - as Django calls it
         """Return the session, loaded at the first access; a new one without a key or with ``no_load``."""
@@ -192,9 +257,14 @@ class SojournSession(SessionBase):
     ) -> Steps[None]:
         if must_create and session.record is not None:
             raise CreateError("the session is stored already")
+        if self._interrupted:
+            raise UpdateError("the session was ended or has expired during the request; nothing was saved")
+        commit = partial(manager.commit, saves=True, idle_timeout=self.get_session_cookie_age())
         try:
-            yield partial(manager.commit, saves=True, idle_timeout=self.get_session_cookie_age()), session
+            yield from self._asking(commit, session)
         except SessionGoneError as error:
+            self._interrupted = True
+            self.modified = False
             raise UpdateError(str(error)) from error
         self._session_key = session.token
         self._unknown = False
@@ -217,6 +287,7 @@ class SojournSession(SessionBase):
             self._session_cache = self._engine.manager.new_session()
             self._session_cache.update(former)
         self._renewed = True
+        self._interrupted = False
         self.modified = True
         return self._session_cache
 
@@ -247,29 +318,37 @@ class SojournSession(SessionBase):
         self.modified = True
 
     def flush(self) -> None:
-        """End the session: delete it, and the cookie with the response."""
+        """End the session, and any other whose key the browser sent; the response deletes the cookie."""
         self.delete()
+        for other in self._others:
+            self.delete(other)
         self._start_over()
 
     async def aflush(self) -> None:
         """See :meth:`flush`."""
         await self.adelete()
+        for other in self._others:
+            await self.adelete(other)
         self._start_over()
 
     def _start_over(self) -> None:
         self._session_cache = self._engine.manager.new_session()
         self._session_key = None
-        self._unknown = False
+        self._unknown = self._interrupted = False
+        self._others = ()
+        self._flushed = True
         self.accessed = True
         self.modified = True  # pyright: ignore[reportIncompatibleVariableOverride]  # Django's: an attribute
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session of ``session_key``, or this one.  One delete."""
-        self._engine.manager.delete(self.session_key if session_key is None else session_key)
+        key = self.session_key if session_key is None else session_key
+        run(self._asking(self._engine.manager.delete, key))
 
     async def adelete(self, session_key: str | None = None) -> None:
         """See :meth:`delete`."""
-        await self._engine.async_manager.delete(self.session_key if session_key is None else session_key)
+        key = self.session_key if session_key is None else session_key
+        await run_async(self._asking(self._engine.async_manager.delete, key))
 
     @classmethod
     def clear_expired(cls) -> None:
