@@ -265,6 +265,9 @@ def _hashable(value: Any) -> Any:
 #: index, or ``None`` for an element of a set.
 _Path: TypeAlias = "str | tuple[_Path, str | int | None]"
 
+#: What ``packb`` takes in any case.
+_SIMPLE: Final = frozenset({type(None), bool, float, bytes})
+
 _UNSIGNED_64: Final = 1 << 64
 _SIGNED_64: Final = 1 << 63
 
@@ -289,15 +292,20 @@ class _Walk:
         self._text = text
         self._inside: set[int] = set()  # the containers around the current value, by identity
 
-    def plain(self, value: Any, path: _Path, *, in_set: bool = False) -> Any:
+    def plain(self, value: Any, path: _Path, *, in_set: bool = False) -> Any:  # noqa: C901, PLR0912
         """Return the rewritten value; raise ``EncodeError`` naming the path of what cannot be stored.
 
         One frame per level, so that ``MAX_DEPTH`` levels fit into Python's stack.
         """
+        kind = type(value)
+        if kind is str:
+            return self._text(value)
+        if kind in _SIMPLE or (kind is int and -_SIGNED_64 <= value < _UNSIGNED_64):
+            return value
         if in_set:
             is_container = isinstance(value, tuple)  # what else is a container cannot be hashed
         else:
-            is_container = isinstance(value, (list, tuple, dict)) or type(value) is set
+            is_container = isinstance(value, (list, tuple, dict)) or kind is set
         if not is_container:
             return self._scalar(value, path, in_set=in_set)
         if id(value) in self._inside:
@@ -313,8 +321,8 @@ class _Walk:
         elif isinstance(value, dict):
             result = {}
             for key, item in value.items():
-                name = _json_key(key, path)
-                result[self._text(name)] = self.plain(item, (path, name))
+                name = self._text(key if type(key) is str else _json_key(key, path))
+                result[name] = self.plain(item, (path, name))
         else:
             elements: dict[bytes, Any] = {}  # by encoding, which gives them their order
             for element in value:
@@ -327,8 +335,6 @@ class _Walk:
     def _scalar(self, value: Any, path: _Path, *, in_set: bool) -> Any:
         if isinstance(value, str):
             return self._text(str.__str__(value))
-        if value is None or type(value) in {bool, bytes}:
-            return value
         if type(value) in {bytearray, memoryview}:
             with suppress(ValueError):  # a released memoryview
                 return bytes(value)
