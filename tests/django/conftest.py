@@ -1,0 +1,127 @@
+"""A Django project in this process, with each of our engines in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import django
+import pytest
+from django import conf
+
+if not conf.settings.configured:
+    conf.settings.configure(
+        ALLOWED_HOSTS=["testserver"],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+        LOGGING_CONFIG=None,
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+        ],
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        ROOT_URLCONF="tests.django.site",
+        SECRET_KEY="a secret for tests, of fifty characters or thereabouts",
+        USE_TZ=True,
+    )
+    django.setup()
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
+from django.test import override_settings
+
+from sojourn.clock import SystemClock
+from sojourn.django import engine as engines
+from sojourn.testing import FakeClock
+from tests.django.site import ENGINES, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[None]:
+    call_command("migrate", verbosity=0)
+    yield
+    connection.close()
+    if connection.connection is not None:  # Django keeps a database in memory open
+        connection.connection.close()
+
+
+@pytest.fixture(scope="session")
+def users(database: None) -> dict[str, User]:
+    return {name: User.objects.create_user(name, password=name) for name in ("alice", "bob")}
+
+
+@pytest.fixture
+def alice(users: dict[str, User]) -> User:
+    return User.objects.get(pk=users["alice"].pk)
+
+
+@pytest.fixture
+def bob(users: dict[str, User]) -> User:
+    return User.objects.get(pk=users["bob"].pk)
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Any]:
+    """Make a site on the engine named; what it opened is closed after the test."""
+    kept = dict(engines._places), dict(engines._engines)
+    engines._places.clear()
+    engines._engines.clear()
+    overrides: list[Any] = []
+
+    def make(name: str, **more: Any) -> Site:
+        chosen: dict[str, Any] = {
+            "SESSION_ENGINE": f"sojourn.django.backends.{name}",
+            "SESSION_FILE_PATH": str(tmp_path),
+            "SOJOURN": {"PATH": tmp_path / "private" / "sessions.sqlite3"},
+        }
+        override = override_settings(**chosen | more)
+        override.enable()
+        overrides.append(override)
+        return Site(name, tmp_path)
+
+    yield make
+    for override in reversed(overrides):
+        override.disable()
+    for place in engines._places.values():
+        asyncio.run(place.async_store.close())
+        place.store.close()
+    engines._places.clear()
+    engines._engines.clear()
+    engines._places.update(kept[0])
+    engines._engines.update(kept[1])
+
+
+@pytest.fixture(params=ENGINES)
+def site(request: pytest.FixtureRequest, make_site: Any) -> Site:
+    """A site on each of our engines in turn."""
+    made: Site = make_site(request.param)
+    return made
+
+
+@pytest.fixture
+def change_settings(make_site: Any) -> Iterator[Any]:
+    """Change settings until the end of the test."""
+    overrides: list[Any] = []
+
+    def change(**settings: Any) -> None:
+        override = override_settings(**settings)
+        override.enable()
+        overrides.append(override)
+
+    yield change
+    for override in reversed(overrides):
+        override.disable()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of everything of ours; it starts at the present time, for Django looks at its own."""
+    fake = FakeClock(now=SystemClock().now())
+    monkeypatch.setattr(SystemClock, "now", lambda _: fake.now())
+    return fake

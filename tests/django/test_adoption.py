@@ -1,0 +1,281 @@
+"""Sessions of Django's engines are taken over, once, and what ends here has ended there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.safestring import mark_safe
+
+from sojourn.django import arevoke_sessions, revoke_sessions, sessions_of
+from sojourn.errors import StoreUnavailableError
+from tests.django.site import Browser, Site, sign_in, sign_out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DJANGO = "django.contrib.sessions.backends"
+
+
+@pytest.fixture(params=["cache", "file"])
+def site(request: pytest.FixtureRequest, make_site: Any) -> Site:
+    """A site on each engine that takes over from Django's of the same name."""
+    made: Site = make_site(request.param)
+    caches["default"].clear()
+    return made
+
+
+def djangos(site: Site, key: str | None = None) -> Any:
+    return import_module(f"{DJANGO}.{site.name}").SessionStore(key)
+
+
+def signed_in_under_django(site: Site, user: User, **values: Any) -> str:
+    session = djangos(site)
+    session.update(
+        {
+            "_auth_user_id": str(user.pk),
+            "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
+            "_auth_user_hash": user.get_session_auth_hash(),
+            **values,
+        }
+    )
+    session.save()
+    key: str = session.session_key
+    return key
+
+
+def test_a_session_of_djangos_engine_of_the_same_name_is_taken_over_under_its_key(
+    site: Site, alice: User
+) -> None:
+    browser = Browser(token=(key := signed_in_under_django(site, alice, basket=[1])))
+    response = browser.visit(lambda request: (request.user, request.session["basket"]))
+    assert response.content.decode() == "(<User: alice>, [1])".replace("<User: alice>", repr(alice))
+    assert not response.cookies
+    assert site.stored(key)["basket"] == [1]
+    assert [session.public_id for session in sessions_of(alice)] == [site.session(key).public_id]
+
+
+def test_after_it_was_taken_over_it_costs_one_round_trip(site: Site, alice: User) -> None:
+    browser = Browser(token=signed_in_under_django(site, alice))
+    store = site.watch()
+    browser.visit(lambda request: request.user.pk)
+    assert store.counts == {"load": 1, "create": 2}  # not here; its ticket and the session
+    store.reset()
+    browser.visit(lambda request: request.user.pk)
+    assert store.counts == {"load": 1}
+
+
+def test_parallel_requests_agree_and_lose_nothing(site: Site, alice: User) -> None:
+    key = signed_in_under_django(site, alice)
+
+    def put(number: int) -> str:
+        session = site.session(key)
+        session[f"key{number}"] = number
+        session.save()
+        return str(session["_auth_user_id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(put, range(48))) == {str(alice.pk)}
+    assert {f"key{number}" for number in range(48)} <= site.stored(key).keys()
+
+
+def test_parallel_tasks_agree_and_lose_nothing(site: Site, alice: User) -> None:
+    key = signed_in_under_django(site, alice)
+
+    async def put(number: int) -> None:
+        session = site.session(key)
+        await session.aset(f"key{number}", number)
+        await session.asave()
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(put(number) for number in range(24)))
+
+    asyncio.run(all_at_once())
+    assert {f"key{number}" for number in range(24)} <= site.stored(key).keys()
+
+
+def test_D2_an_unknown_key_of_djangos_format_costs_one_look_in_each_place(site: Site) -> None:
+    store = site.watch()
+    browser = Browser(token="0123456789abcdef0123456789abcdef")
+    response = browser.visit(lambda request: request.session.get("anything"))
+    assert store.counts == {"load": 1}
+    assert not response.cookies
+    assert site.count == 0
+
+
+def test_T3_the_next_sign_in_renews_it_and_the_old_key_is_dead_in_both_places(
+    site: Site, alice: User
+) -> None:
+    browser = Browser(token=(key := signed_in_under_django(site, alice, basket=[1])))
+    browser.visit(sign_in(alice))
+    assert browser.token != key
+    assert site.stored(browser.token)["basket"] == [1]
+    assert site.stored(key) == {}
+    assert djangos(site).exists(key) is False
+
+
+def test_L4_logout_deletes_in_both_places(site: Site, alice: User) -> None:
+    browser = Browser(token=(key := signed_in_under_django(site, alice)))
+    browser.visit(sign_out)
+    assert browser.token is None
+    assert site.stored(key) == {}
+    assert djangos(site).exists(key) is False
+
+
+def test_deleting_by_key_what_was_never_taken_over_deletes_it_at_django(site: Site, alice: User) -> None:
+    key = signed_in_under_django(site, alice)
+    site.session(session_key := key).delete()
+    assert djangos(site).exists(session_key) is False
+    assert site.stored(key) == {}
+
+
+def test_C1_a_revoked_session_is_not_taken_over_again(site: Site, alice: User) -> None:
+    key = signed_in_under_django(site, alice)
+    Browser(token=key).visit(lambda request: request.user.pk)
+    assert revoke_sessions(alice) == 1
+    assert djangos(site).exists(key) is True
+    assert site.stored(key) == {}
+
+
+def test_C1_revoking_a_users_sessions_covers_those_not_taken_over_yet(
+    site: Site, alice: User, bob: User
+) -> None:
+    alices, bobs = signed_in_under_django(site, alice), signed_in_under_django(site, bob)
+    assert revoke_sessions(alice) == 0
+    assert revoke_sessions(alice) == 0
+    assert site.stored(alices) == {}
+    assert site.stored(bobs)["_auth_user_id"] == str(bob.pk)
+    asyncio.run(arevoke_sessions(bob))
+    assert site.stored(bobs) == {}
+
+
+def test_an_expired_session_is_not_taken_over_and_nothing_is_left_behind(site: Site) -> None:
+    session = djangos(site)
+    session["a"] = 1
+    session.set_expiry(-10)
+    session.save()
+    before = sorted(entry.name for entry in site.folder.iterdir() if entry.is_file())
+    assert site.stored(session.session_key) == {}
+    after = sorted(entry.name for entry in site.folder.iterdir() if entry.is_file())
+    assert set(after) <= set(before)
+
+
+def test_it_can_be_turned_off(make_site: Any, alice: User) -> None:
+    site = make_site("cache", SOJOURN={"ADOPT": None})
+    assert site.stored(signed_in_under_django(site, alice)) == {}
+
+
+def test_another_engine_or_several_can_be_named(make_site: Any, alice: User, tmp_path: Path) -> None:
+    path = tmp_path / "private" / "sessions.sqlite3"
+    engines = [f"{DJANGO}.file", f"{DJANGO}.cache"]
+    site = make_site("embedded", SOJOURN={"PATH": path, "ADOPT": engines})
+    for engine in engines:
+        session = import_module(engine).SessionStore()
+        session["engine"] = engine
+        session.save()
+        assert site.stored(session.session_key) == {"engine": engine}
+
+
+def test_an_engine_that_does_not_exist_is_named(make_site: Any) -> None:
+    site = make_site("cache", SOJOURN={"ADOPT": "django.contrib.sessions.backends.dbb"})
+    with pytest.raises(ImproperlyConfigured, match="dbb"):
+        site.session()
+
+
+def test_F1_an_engine_that_does_not_answer_is_unavailable_not_anonymous(
+    make_site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "private" / "sessions.sqlite3"
+    site = make_site("embedded", SOJOURN={"PATH": path, "ADOPT": f"{DJANGO}.db"})
+    # The database has no table of sessions: django.contrib.sessions is not installed.
+    with pytest.raises(StoreUnavailableError, match="ADOPT"):
+        site.stored("0123456789abcdef0123456789abcdef")
+
+
+class Token:
+    """What a project may have put into its session, as Horizon does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Token) and self.name == other.name
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class TokenSerializer:
+    """Writes sessions that hold a Token."""
+
+    def dumps(self, obj: Any) -> bytes:
+        import json  # noqa: PLC0415
+
+        return json.dumps(obj, default=lambda value: {"__token__": value.name}).encode()
+
+    def loads(self, data: bytes) -> Any:
+        import json  # noqa: PLC0415
+
+        def hook(value: dict[str, Any]) -> Any:
+            return Token(value["__token__"]) if "__token__" in value else value
+
+        return json.loads(data, object_hook=hook)
+
+
+def test_S4_a_pickled_class_is_refused_by_name_unless_it_is_listed(
+    make_site: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    serializer = f"{__name__}.TokenSerializer"
+    site = make_site("cache", SOJOURN={}, SESSION_SERIALIZER=serializer)
+    session = djangos(site)
+    session["token"] = Token("t")
+    session.save()
+    assert site.stored(session.session_key) == {}
+    assert f"{__name__}.Token" in caplog.text
+    assert "ADOPT_CLASSES" in caplog.text
+    assert session.session_key not in caplog.text
+
+    site = make_site("cache", SOJOURN={"ADOPT_CLASSES": [f"{__name__}.Token"]}, SESSION_SERIALIZER=serializer)
+    assert site.stored(session.session_key) == {"token": Token("t")}
+
+
+def test_S4_a_hostile_pickle_runs_nothing(make_site: Any, tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    site = make_site("cache")
+    cache: Any = caches["default"]
+    key = "h" * 32
+    cache._set(
+        cache.make_and_validate_key(f"{DJANGO.removesuffix('.backends')}.cache{key}"),
+        pickle.dumps({"a": Hostile()}),
+        600,
+    )
+    assert djangos(site).exists(key) is True
+    assert site.stored(key) == {}
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_plain_data_django_pickled_is_all_there(make_site: Any) -> None:
+    site = make_site("cache")
+    session = djangos(site)
+    values = {
+        "when": datetime(2026, 1, 2, tzinfo=UTC),
+        "price": Decimal("1.50"),
+        "safe": mark_safe("<b>"),  # noqa: S308
+        "set": {1, 2},
+        "nested": {"a": [1, {"b": None}]},
+    }
+    session.update(values)
+    session.save()
+    assert site.stored(session.session_key) == values
