@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +15,12 @@ from sojourn.testing import (
     StoreContract,
     SubjectIndexContract,
 )
+from sojourn.testing.contract.bench import ServerClock
 from tests.testing.reference import AsyncReference, FullAsyncReference, FullReferenceStore, ReferenceStore
 
 if TYPE_CHECKING:
     from sojourn.clock import Clock
+    from sojourn.record import Record
 
 
 class TestReference(StoreContract):
@@ -40,14 +43,47 @@ class TestFullAsyncReference(AsyncStoreContract, SubjectIndexContract, PurgeCont
         return FullAsyncReference(FullReferenceStore(clock))
 
 
-class TestReferenceWhoseServerDecides(StoreContract):
-    """With the machine's clock in the place of a server's."""
+class ServerStore(ReferenceStore):
+    """Expires as memcached does: by its own clock, which knows whole seconds."""
 
+    def living(self, key: str) -> Record | None:
+        record = self.records.get(key)
+        if record is not None and record.expires_at // 1000 >= self.clock.now() // 1000:
+            return record
+        return super().living(key)
+
+
+class ClientClock(FakeClock):
+    """The clock of a client: when it is stepped, the server's is not."""
+
+    def __init__(self, server: FakeClock) -> None:
+        super().__init__(now=server.now())
+        self.server = server
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        self.server.advance(seconds)
+
+
+class TestReferenceWhoseServerDecides(StoreContract):
     expiry = "server"
-    grain = 0.1
+
+    def make_clock(self) -> ClientClock:
+        self.server = FakeClock()
+        return ClientClock(self.server)
 
     def make_store(self, clock: Clock) -> ReferenceStore:
-        return ReferenceStore(clock)
+        return ServerStore(self.server)
+
+
+def test_with_a_server_that_decides_time_passes_by_waiting() -> None:
+    clock = ServerClock()
+    start = time.time_ns() // 1_000_000
+    clock.step(-3600)
+    clock.advance_to(start - 3_600_000 + 50)
+    assert time.time_ns() // 1_000_000 >= start + 50
+    assert clock.now() == pytest.approx(time.time_ns() // 1_000_000 - 3_600_000, abs=5000)
+    clock.advance_to(start - 3_600_000)
 
 
 class TestReferenceOfTwoWorkers(StoreContract, SubjectIndexContract, PurgeContract, ScanContract):

@@ -157,10 +157,8 @@ class _Awaited:
         self.store = store
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        method = getattr(self.store, name)
-
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return method(*args, **kwargs)
+            return getattr(self.store, name)(*args, **kwargs)
 
         return call
 

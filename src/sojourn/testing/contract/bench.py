@@ -111,10 +111,10 @@ class Bench:
         """
         order = random.sample(range(len(calls)), len(calls))
         clients = itertools.cycle(self.stores)
-        answers = await self.at_once([_answer(calls[number](next(clients))) for number in order])
+        answers = await self.at_once([_answer(calls[number], next(clients)) for number in order])
         return [answer for _, answer in sorted(zip(order, answers, strict=True), key=itemgetter(0))]
 
-    def make_clock(self) -> FakeClock | ServerClock:
+    def make_clock(self) -> ContractClock:
         """Return the clock for one test."""
         return FakeClock() if self.expiry == "clock" else ServerClock()
 
@@ -139,10 +139,10 @@ class Bench:
         return record
 
 
-async def _answer(call: Awaitable[Any]) -> Any:
+async def _answer(call: Callable[[AnyStore], Awaitable[Any]], client: AnyStore) -> Any:
     """Return what ``call`` returns, or the StoreError it raises."""
     try:
-        return await call
+        return await call(client)
     except StoreError as error:
         return error
 

@@ -225,11 +225,13 @@ class ScanContract(Bench):
         records = [await created(store, new_record(clock, payload=b"%d" % n)) for n in range(7)]
         records.sort(key=lambda record: record.key)
         assert list(await store.scan()) == records
-        pages, after = [], ""
-        while page := await store.scan(after=after, limit=3):
-            pages.append(list(page))
-            after = page[-1].key
-        assert pages == [records[:3], records[3:6], records[6:]]
+        for after, page in (
+            ("", records[:3]),
+            (records[2].key, records[3:6]),
+            (records[5].key, records[6:]),
+            (records[6].key, []),
+        ):
+            assert list(await store.scan(after=after, limit=3)) == page
 
     @promise
     async def test_scan_begins_after_the_key_given_living_or_not(

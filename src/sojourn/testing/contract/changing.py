@@ -119,7 +119,7 @@ class Changing(Bench):
             assert await store.load(record.key) == kept
 
     @promise
-    async def test_C2_no_change_is_lost_when_all_retry_after_a_conflict(
+    async def test_C2_no_change_is_lost_when_racing_updates_retry(
         self, store: AnyStore, clock: ContractClock
     ) -> None:
         key = (await created(store, new_record(clock, payload=b"0"))).key
