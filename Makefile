@@ -8,7 +8,7 @@ RUN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo test test-all bench lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -21,6 +21,9 @@ test: $(VENV)/.test  ## Run all tests (ARGS="-k T2" to choose)
 
 test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 and 6.x
 	$(PYTHON) tools/test_all.py $(ARGS)
+
+bench: $(VENV)/.bench  ## Measure speed beside Django's engines and the raw driver (ARGS=--quick)
+	@$(RUN)/python -m bench $(ARGS)
 
 lint: $(VENV)/.lint  ## Check style, types and imports
 	$(RUN)/ruff check

@@ -1,0 +1,54 @@
+"""``python -m bench``: measure, print, write JSON and plots."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from bench import operations, processes, site, wsgi
+from bench.contenders import contenders
+from bench.plot import draw
+from bench.report import Run
+from bench.targets import targets
+
+_HERE = Path(__file__).parent
+_RESULTS = _HERE / "results"
+_REFERENCE = _HERE / "reference.json"
+_PLOTS = _HERE.parent / "docs" / "_static"
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a rough look in half a minute")
+    parser.add_argument("--no-processes", action="store_true", help="leave out the part with several")
+    parser.add_argument("--reference", action="store_true", help="replace reference.json and the docs' plots")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="sojourn-bench-") as name:
+        run = _run(Path(name), quick=arguments.quick, several=not arguments.no_processes)
+    print(run.as_text())
+    figures = json.dumps(run.as_json(), indent=1, ensure_ascii=False) + "\n"
+    _RESULTS.mkdir(exist_ok=True)
+    (_RESULTS / "latest.json").write_text(figures, encoding="utf-8")
+    draw(json.loads(figures), _RESULTS)
+    if arguments.reference:
+        _REFERENCE.write_text(figures, encoding="utf-8")
+        draw(json.loads(figures), _PLOTS)
+    print(f"\n{time.monotonic() - started:.0f} s; figures and plots are in bench/results")
+
+
+def _run(folder: Path, *, quick: bool, several: bool) -> Run:
+    site.set_up(folder)
+    everybody = contenders(folder)
+    measured = operations.measure(everybody, rounds=8 if quick else 40)
+    pages = wsgi.measure(everybody, rounds=5 if quick else 40)
+    loads = processes.measure(folder, rounds=2 if quick else 15) if several else {}
+    return Run(operations=measured, pages=pages, loads=loads, targets=targets(measured, loads))
+
+
+if __name__ == "__main__":
+    main()

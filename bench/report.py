@@ -1,0 +1,113 @@
+"""What a run measured, as text and as JSON."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from dataclasses import dataclass
+from os import cpu_count
+from typing import TYPE_CHECKING, Any, Final
+
+import django
+
+from bench.contenders import COOKIES, CORE, DB, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SQLITE
+from bench.data import SIZES
+from bench.wsgi import NONE, own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bench.operations import Medians
+    from bench.processes import Load
+    from bench.targets import Target
+
+__all__ = ["Run"]
+
+#: Who is compared with whom: names, the one of Django's that is 1, the floor that is 1.
+_GROUPS: Final = (
+    ((LOCMEM, MEMORY, own(MEMORY), DICT), LOCMEM, DICT),
+    ((FILE, DB, EMBEDDED, own(EMBEDDED), CORE, SQLITE), DB, SQLITE),
+    ((COOKIES, NONE), None, None),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything one run measured."""
+
+    operations: Medians
+    pages: Medians
+    loads: Mapping[int, Mapping[str, Load]]
+    targets: list[Target]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures and what they were measured with."""
+        return {
+            "python": platform.python_version(),
+            "django": django.get_version(),
+            "sqlite": sqlite3.sqlite_version,
+            "machine": platform.machine(),
+            "cpus": cpu_count(),
+            "microseconds": {**self.operations, **self.pages},
+            "processes": {
+                count: {name: load.as_json() for name, load in by_name.items()}
+                for count, by_name in self.loads.items()
+            },
+            "targets": [
+                {
+                    "target": target.text,
+                    "ratio": target.ratio,
+                    "at least" if target.at_least else "at most": target.limit,
+                    "reached": target.reached,
+                }
+                for target in self.targets
+            ],
+        }
+
+    def as_text(self) -> str:
+        """Return tables with ratios."""
+        lines = [f"CPython {platform.python_version()}, Django {django.get_version()}, {cpu_count()} CPUs"]
+        for name, by_size in (self.operations | self.pages).items():
+            lines += ["", *_table(name, by_size)]
+        if self.loads:
+            lines += ["", *_loads(self.loads)]
+        lines += ["", *_targets(self.targets)]
+        return "\n".join(lines)
+
+
+def _table(name: str, by_size: Mapping[int, Mapping[str, float]]) -> Iterator[str]:
+    header = "".join(f"{f'{size} B':>10}{'×floor':>8}{'Django÷':>8}" for size in SIZES)
+    yield f"{f'{name} (µs)':34}{header}"
+    for names, django_name, floor in _GROUPS:
+        for contender in names:
+            if contender not in by_size[SIZES[0]]:
+                continue
+            cells = ""
+            for size in SIZES:
+                taken = by_size[size]
+                times = _ratio(taken[contender], taken.get(floor or ""))
+                faster = _ratio(taken.get(django_name or ""), taken[contender])
+                cells += f"{taken[contender]:10.1f}{times:>8}{faster:>8}"
+            yield f"  {contender:32}{cells}"
+
+
+def _ratio(above: float | None, below: float | None) -> str:
+    return "" if above is None or below is None else f"{above / below:.1f}"
+
+
+def _loads(loads: Mapping[int, Mapping[str, Load]]) -> Iterator[str]:
+    yield f"{'processes, 3 reads to a write':34}{'per second':>12}{'p50 µs':>10}{'p99 µs':>10}{'p999 µs':>10}"
+    for count, by_name in loads.items():
+        for name, load in by_name.items():
+            yield (
+                f"  {f'{count}: {name}':32}{load.operations_per_second:12,.0f}"
+                f"{load.p50:10.0f}{load.p99:10.0f}{load.p999:10.0f}"
+            )
+
+
+def _targets(targets: list[Target]) -> Iterator[str]:
+    yield f"{'targets':76}{'measured':>10}{'target':>10}"
+    for target in targets:
+        limit = f"{'≥' if target.at_least else '≤'} {target.limit:g}"
+        verdict = "reached" if target.reached else "MISSED"
+        yield f"  {target.text:74}{target.ratio:10.2f}{limit:>10}  {verdict}"

@@ -1,0 +1,77 @@
+"""What Sojourn sets itself, and whether a run reached it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.contenders import DB, EMBEDDED, LOCMEM, MEMORY, SQLITE
+from bench.data import SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bench.operations import Medians
+    from bench.processes import Load
+
+__all__ = ["Target", "targets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A ratio, and what it may be at most or has to be at least."""
+
+    text: str
+    ratio: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio is within its limit."""
+        return self.ratio >= self.limit if self.at_least else self.ratio <= self.limit
+
+
+def targets(operations: Medians, loads: Mapping[int, Mapping[str, Load]]) -> list[Target]:
+    """Return every target with what this run measured."""
+    found = [*_memory(operations), *_embedded(operations), *_small_key(operations)]
+    if loads:
+        found += _several_processes(loads[max(loads)])
+    return found
+
+
+def _memory(operations: Medians) -> Iterator[Target]:
+    for operation in ("read", "modify"):
+        for size, taken in operations[operation].items():
+            ratio = taken[LOCMEM] / taken[MEMORY]
+            text = f"memory {operation}, {size} B: so many times faster than Django's LocMem"
+            yield Target(text, ratio, 2, at_least=True)
+
+
+def _embedded(operations: Medians) -> Iterator[Target]:
+    limits: dict[str, dict[int, float]] = {
+        "read": dict.fromkeys(SIZES, 3),
+        "modify": {200: 2, 2_000: 2.5, 12_000: 3},
+    }
+    faster = {200: 15, 2_000: 12, 12_000: 10}
+    for operation, by_size in limits.items():
+        for size, limit in by_size.items():
+            taken = operations[operation][size]
+            name = f"embedded {operation}, {size} B"
+            yield Target(f"{name}: times the raw statements", taken[EMBEDDED] / taken[SQLITE], limit)
+            ratio = taken[DB] / taken[EMBEDDED]
+            yield Target(f"{name}: times faster than Django's db", ratio, faster[size], at_least=True)
+
+
+def _small_key(operations: Medians) -> Iterator[Target]:
+    small, large = (operations["read"][size] for size in (min(SIZES), max(SIZES)))
+    for name in (MEMORY, EMBEDDED):
+        text = f"{name.removeprefix('Sojourn ')}: reading a small key of 12 KB, times that of 200 B"
+        yield Target(text, large[name] / small[name], 2)
+
+
+def _several_processes(loads: Mapping[str, Load]) -> Iterator[Target]:
+    ours, raw = loads[EMBEDDED], loads[SQLITE]
+    throughput = ours.operations_per_second / raw.operations_per_second
+    yield Target("embedded, 4 processes: throughput, times raw sqlite3's", throughput, 0.5, at_least=True)
+    yield Target("embedded, 4 processes: p999 of writes, times raw sqlite3's", ours.p999 / raw.p999, 1)
