@@ -71,7 +71,7 @@ def test_after_it_was_taken_over_it_costs_one_round_trip(site: Site, alice: User
     store = site.watch()
     browser.visit(lambda request: request.user.pk)
     assert store.counts == {"load": 2, "create": 2}  # not here, not revoked; its ticket and the session
-    store.counts.clear()
+    store.calls.clear()
     browser.visit(lambda request: request.user.pk)
     assert store.counts == {"load": 1}
 
