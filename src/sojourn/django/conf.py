@@ -29,8 +29,13 @@ class SojournSettings:
     PATH: str | os.PathLike[str] | None = None
     #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
     ABSOLUTE_TIMEOUT: int | None = None
-    #: Whether reading a session is activity that moves its expiry (at most once per touch interval).
+    #: Whether reading a session is activity that moves its expiry, at most once per touch interval (a tenth
+    #: of the time it has, at most 5 minutes); the response then sends the cookie again.  Works under
+    #: Django's session middleware and under Sojourn's.
     SLIDING: bool = False
+    #: Whether Sojourn's middleware adds ``Partitioned`` to the cookie (CHIPS), for a site that is embedded
+    #: in others.  Needs ``SESSION_COOKIE_SECURE``.
+    COOKIE_PARTITIONED: bool = False
     #: Sessions one user may have; the oldest ends when there would be more.  ``None``: any number.
     MAX_SESSIONS_PER_USER: int | None = None
     #: Bytes a session may have when encoded.
@@ -59,6 +64,7 @@ _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "PATH": ((str, os.PathLike, type(None)), "a path"),
     "ABSOLUTE_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
     "SLIDING": ((bool,), "True or False"),
+    "COOKIE_PARTITIONED": ((bool,), "True or False"),
     "MAX_SESSIONS_PER_USER": ((int, type(None)), "a positive whole number, or None"),
     "MAX_PAYLOAD": ((int,), "a positive whole number of bytes"),
     "MEMORY_LIMIT": ((int,), "a positive whole number of bytes"),
