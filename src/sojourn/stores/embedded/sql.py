@@ -7,7 +7,7 @@ matters; all instants are milliseconds since the Unix epoch.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 #: "SjRn", in the file's header: that it is ours.
 APPLICATION_ID: Final = 0x536A526E
@@ -153,3 +153,10 @@ BACK_UP: Final = "VACUUM INTO ?"
 #: Takes the write lock at once: a transaction that read first could fail half-way.
 BEGIN: Final = "BEGIN IMMEDIATE"
 COMMIT: Final = "COMMIT"
+
+_NUMBERS: Final = tuple(map(str, range(1, 14)))
+
+
+def numbered(*values: Any) -> dict[str, Any]:
+    """Return what ``?1``, ``?2``… stand for: Python 3.14 takes these for names and no tuple for them."""
+    return dict(zip(_NUMBERS, values, strict=False))

@@ -99,7 +99,9 @@ class EmbeddedStore:
         now = self._clock.now()
         values = _values(record, now, version)
         if self._cap is None or record.subject is None:
-            hit = self._saves.run(lambda connection: connection.execute(sql.CREATE, values).rowcount)
+            hit = self._saves.run(
+                lambda connection: connection.execute(sql.CREATE, sql.numbered(*values)).rowcount
+            )
         else:
             hit = self._saves.run(partial(_write_capped, sql.CREATE, values, self._cap))
         if not hit:
@@ -130,7 +132,9 @@ class EmbeddedStore:
         version = expected_version.next()
         now = self._clock.now()
         values = _values(record, now, version)
-        if not self._saves.run(lambda connection: connection.execute(sql.UPDATE, values).rowcount):
+        if not self._saves.run(
+            lambda connection: connection.execute(sql.UPDATE, sql.numbered(*values)).rowcount
+        ):
             self._update_subject(record, expected_version, values)
         return version
 
@@ -140,7 +144,9 @@ class EmbeddedStore:
         if self._look(record.key, now) != expected:
             raise _conflict()
         if self._cap is None or record.subject is None:
-            hit = self._saves.run(lambda connection: connection.execute(sql.UPDATE_SUBJECT, values).rowcount)
+            hit = self._saves.run(
+                lambda connection: connection.execute(sql.UPDATE_SUBJECT, sql.numbered(*values)).rowcount
+            )
         else:
             hit = self._saves.run(partial(_write_capped, sql.UPDATE_SUBJECT, values, self._cap))
         if not hit:
@@ -151,7 +157,7 @@ class EmbeddedStore:
         """See :meth:`sojourn.store.Store.touch`.  One statement."""
         now = self._clock.now()
         values = (now, key, idle_deadline)
-        if self._saves.run(lambda connection: connection.execute(sql.TOUCH, values).rowcount):
+        if self._saves.run(lambda connection: connection.execute(sql.TOUCH, sql.numbered(*values)).rowcount):
             return True
         self._bury(key, now)
         return False
@@ -164,7 +170,7 @@ class EmbeddedStore:
         cap = None if record.subject is None else self._cap
         hit = self._finals.run(partial(_move, values, cap))
         if hit == _TAKEN:  # most likely by a dead record
-            self._saves.run(lambda connection: connection.execute(sql.BURY, (now, record.key)))
+            self._saves.run(lambda connection: connection.execute(sql.BURY, sql.numbered(now, record.key)))
             hit = self._finals.run(partial(_move, values, cap))
         if hit == _TAKEN:
             raise DuplicateKeyError("move: a living session has the new key already; move to a new token")
@@ -176,9 +182,11 @@ class EmbeddedStore:
     def delete(self, key: str) -> bool:
         """See :meth:`sojourn.store.Store.delete`.  One statement; waits for the disk."""
         values = (self._clock.now(), key)
-        if self._finals.run(lambda connection: connection.execute(sql.DELETE, values).rowcount):
+        if self._finals.run(
+            lambda connection: connection.execute(sql.DELETE, sql.numbered(*values)).rowcount
+        ):
             return True
-        self._finals.run(lambda connection: connection.execute(sql.BURY, values))
+        self._finals.run(lambda connection: connection.execute(sql.BURY, sql.numbered(*values)))
         return False
 
     def close(self) -> None:
@@ -194,7 +202,9 @@ class EmbeddedStore:
         found = [_record(row) for row in rows]
         living = [record for record in found if now < record.expires_at]
         if len(living) < len(found):
-            self._saves.attempt(lambda connection: connection.execute(sql.BURY_SUBJECT, (now, subject)))
+            self._saves.attempt(
+                lambda connection: connection.execute(sql.BURY_SUBJECT, sql.numbered(now, subject))
+            )
         return living
 
     def delete_subject(self, subject: bytes, *, except_key: str | None = None) -> int:
@@ -204,9 +214,11 @@ class EmbeddedStore:
         already, so that it is not counted.
         """
         now = self._clock.now()
-        self._saves.run(lambda connection: connection.execute(sql.BURY_SUBJECT, (now, subject)))
+        self._saves.run(lambda connection: connection.execute(sql.BURY_SUBJECT, sql.numbered(now, subject)))
         values = (subject, except_key)
-        return self._finals.run(lambda connection: connection.execute(sql.DELETE_SUBJECT, values).rowcount)
+        return self._finals.run(
+            lambda connection: connection.execute(sql.DELETE_SUBJECT, sql.numbered(*values)).rowcount
+        )
 
     # Purge and Scan
 
@@ -236,7 +248,9 @@ class EmbeddedStore:
     def scan(self, *, after: str = "", limit: int = 100) -> Sequence[Record]:
         """See :meth:`sojourn.store.Scan.scan`.  One statement."""
         values = (self._clock.now(), after, limit)
-        rows = self._saves.run(lambda connection: connection.execute(sql.SCAN, values).fetchall())
+        rows = self._saves.run(
+            lambda connection: connection.execute(sql.SCAN, sql.numbered(*values)).fetchall()
+        )
         return [_record(row) for row in rows]
 
     # Beside the protocols
@@ -270,13 +284,15 @@ class EmbeddedStore:
 
     def _bury(self, key: str, now: int) -> None:
         """Remove a record seen dead, if that is possible at once: "no session" is the answer anyway."""
-        self._saves.attempt(lambda connection: connection.execute(sql.BURY, (now, key)))
+        self._saves.attempt(lambda connection: connection.execute(sql.BURY, sql.numbered(now, key)))
 
     def _remove_batch(self, values: tuple[int, int, int]) -> int:
         wait = self._last_batch + _PAUSE - self._clock.monotonic()
         if wait > 0:
             time.sleep(wait)
-        removed = self._saves.run(lambda connection: connection.execute(sql.SWEEP, values).rowcount)
+        removed = self._saves.run(
+            lambda connection: connection.execute(sql.SWEEP, sql.numbered(*values)).rowcount
+        )
         self._last_batch = self._clock.monotonic()
         return removed
 
@@ -292,7 +308,10 @@ class EmbeddedStore:
         last, seen, dead = look
         if dead:
             swept = (now, at, last)
-            if self._saves.attempt(lambda connection: connection.execute(sql.SWEEP, swept)) is None:
+            if (
+                self._saves.attempt(lambda connection: connection.execute(sql.SWEEP, sql.numbered(*swept)))
+                is None
+            ):
                 return
         self._swept = last if seen == _WINDOW else 0
 
@@ -328,7 +347,7 @@ def _record(row: tuple[Any, ...]) -> Record:
 
 
 def _one(statement: str, values: tuple[Any, ...], connection: sqlite3.Connection) -> tuple[Any, ...]:
-    row: tuple[Any, ...] = connection.execute(statement, values).fetchone()
+    row: tuple[Any, ...] = connection.execute(statement, sql.numbered(*values)).fetchone()
     return row
 
 
@@ -337,9 +356,9 @@ def _write_capped(statement: str, values: tuple[Any, ...], cap: int, connection:
     now, key, subject = values[0], values[1], values[6]
     connection.execute(sql.BEGIN)
     try:
-        hit = connection.execute(statement, values).rowcount
+        hit = connection.execute(statement, sql.numbered(*values)).rowcount
         if hit:
-            connection.execute(sql.CAP_SUBJECT, (now, subject, key, cap - 1))
+            connection.execute(sql.CAP_SUBJECT, sql.numbered(now, subject, key, cap - 1))
         connection.execute(sql.COMMIT)
     except BaseException:
         connection.rollback()
@@ -350,7 +369,7 @@ def _write_capped(statement: str, values: tuple[Any, ...], cap: int, connection:
 def _move(values: tuple[Any, ...], cap: int | None, connection: sqlite3.Connection) -> int:
     try:
         if cap is None:
-            return connection.execute(sql.MOVE, values).rowcount
+            return connection.execute(sql.MOVE, sql.numbered(*values)).rowcount
         return _write_capped(sql.MOVE, values, cap, connection)
     except sqlite3.IntegrityError:
         return _TAKEN
