@@ -128,7 +128,7 @@ class Site:
 
     # What tests do all the time
 
-    async def new(self, /, label: str | None = None, **values: Any) -> str:
+    async def new(self, label: str | None = None, /, **values: Any) -> str:
         """Store a session that holds ``values``; return its token.  The count starts again."""
         session: Session = self.manager.new_session()
         session.update(values)
