@@ -1,8 +1,8 @@
 """From a token to a session and back: open → commit → revoke.
 
-The logic stands once, in :class:`SessionSteps`, as generators of store operations; :class:`Manager` carries
-them out on a :class:`~sojourn.store.Store`, :class:`AsyncManager` on an :class:`~sojourn.store.AsyncStore`.
-A request reads like this::
+The logic stands once, in :mod:`sojourn.lifecycle`, as generators of store operations; :class:`Manager`
+carries them out on a :class:`~sojourn.store.Store`, :class:`AsyncManager` on an
+:class:`~sojourn.store.AsyncStore`.  A request reads like this::
 
     session = manager.open(token)          # at most one load
     session["basket"].append("apple")
@@ -16,344 +16,22 @@ exists, and it must not be taken for absent.
 from __future__ import annotations
 
 import asyncio
-import random
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from sojourn.adoption import Adoption
-from sojourn.clock import SystemClock
-from sojourn.errors import (
-    ConfigurationError,
-    ConflictError,
-    DuplicateKeyError,
-    SessionGoneError,
-    StoreTimeoutError,
-)
-from sojourn.policy import Action, Policy, decide
-from sojourn.recording import Recorder
-from sojourn.sealing import Sealed
-from sojourn.session import Changes, Session
-from sojourn.steps import Pause, run, run_async
-from sojourn.store import AsyncPurge, AsyncStore, AsyncSubjectIndex, Purge, Store, SubjectIndex
-from sojourn.token import is_token, new_token
+from sojourn.errors import StoreTimeoutError
+from sojourn.lifecycle import SessionSteps
+from sojourn.steps import run, run_async
+from sojourn.store import AsyncStore, Store
 from sojourn.turns import AsyncTurns, Turns
-from sojourn.values import MAX_SIZE, MessagePackCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from sojourn.adoption import AsyncFormer, Former
-    from sojourn.clock import Clock
     from sojourn.keyring import Keyring
+    from sojourn.lifecycle import ManagerSettings
     from sojourn.listing import SessionSummary
-    from sojourn.policy import Decision
-    from sojourn.record import Record
-    from sojourn.sealing import Sealing
-    from sojourn.steps import Steps
-    from sojourn.values import Codec
+    from sojourn.policy import Action
+    from sojourn.session import Session
 
-__all__ = ["AsyncManager", "Manager", "Plan", "SessionSteps", "default_subject"]
-
-_FIRST_PAUSE: Final = 0.001
-_LONGEST_PAUSE: Final = 0.1
-_PURGE_BATCH: Final = 100
-_PURGE_PAUSE: Final = 0.02
-
-StoreT = TypeVar("StoreT", Store, AsyncStore)
-
-
-def default_subject(session: Mapping[str, Any]) -> str | None:
-    """Return the value of ``"_subject"``: whose session it is, where no framework says."""
-    subject = session.get("_subject")
-    return None if subject is None else str(subject)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a commit is going to do, worked out without I/O."""
-
-    decision: Decision
-    changes: Changes
-    #: Milliseconds since the Unix epoch.
-    now: int
-    #: Seconds.
-    idle_timeout: int
-
-    @property
-    def takes_turns(self) -> bool:
-        """Whether it replaces a record that other requests may be replacing too."""
-        return self.decision.action in (Action.UPDATE, Action.MOVE)
-
-
-class ManagerSettings(TypedDict, total=False):
-    """Keyword arguments of :class:`SessionSteps`."""
-
-    policy: Policy
-    codec: Codec
-    sealing: Sealing
-    namespace: str
-    units: tuple[str, ...]
-    subject_of: Callable[[Mapping[str, Any]], str | None]
-    max_payload: int
-    timeout: float
-    clock: Clock
-    former: Former | AsyncFormer | None
-
-
-class SessionSteps(Generic[StoreT]):
-    """The logic of a session's life, as generators of operations on ``store``.
-
-    ``keyring`` holds the server secrets; ``sealing`` protects payloads (by default ``Sealed(keyring)``);
-    ``namespace`` separates sites that share a store.  ``codec`` translates values.  Keys that start with one
-    of ``units`` are merged together or not at all.  ``subject_of`` tells whose session it is.
-    ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.  ``former`` is
-    the engine whose sessions are taken over (see :mod:`sojourn.adoption`).
-
-    Call a manager's methods to use it; who wants to say when each operation runs takes the ``..._steps``
-    (:mod:`sojourn.testing.interleaving` does).
-    """
-
-    def __init__(
-        self,
-        store: StoreT,
-        keyring: Keyring,
-        *,
-        policy: Policy | None = None,
-        codec: Codec | None = None,
-        sealing: Sealing | None = None,
-        namespace: str = "",
-        units: tuple[str, ...] = ("_auth_user_",),
-        subject_of: Callable[[Mapping[str, Any]], str | None] = default_subject,
-        max_payload: int = MAX_SIZE,
-        timeout: float = 5.0,
-        clock: Clock | None = None,
-        former: Former | AsyncFormer | None = None,
-    ) -> None:
-        self.store: StoreT = store
-        self.policy = Policy() if policy is None else policy
-        self._codec: Codec = MessagePackCodec() if codec is None else codec
-        self._recorder = Recorder(
-            keyring=keyring,
-            sealing=Sealed(keyring) if sealing is None else sealing,
-            codec=self._codec,
-            policy=self.policy,
-            namespace=namespace,
-            subject_of=subject_of,
-            max_payload=max_payload,
-        )
-        self._keyring = keyring
-        self._units = units
-        self._timeout = timeout
-        self._clock: Clock = SystemClock() if clock is None else clock
-        self._adoption: Adoption[StoreT] | None = None
-        if former is not None:
-            self._adoption = Adoption(former, store, self._recorder, self._clock)
-
-    # Open
-
-    def new_session(self) -> Session:
-        """Return an empty session, stored at its first commit.  No I/O."""
-        return Session(self._codec)
-
-    def accepts(self, token: str) -> bool:
-        """Whether ``token`` has the form of one: Sojourn's, or a former engine's.  No I/O."""
-        return is_token(token) or (self._adoption is not None and self._adoption.accepts(token))
-
-    def open_steps(self, token: str | None) -> Steps[Session]:
-        """See :meth:`Manager.open`."""
-        if token is None:
-            return self.new_session()
-        record = yield from self._find(token)
-        encodings = None if record is None else self._read(token, record)
-        if encodings is None:
-            return Session(self._codec, unknown_token=True)
-        return Session(self._codec, encodings, token=token, record=record)
-
-    def _find(self, token: str) -> Steps[Record | None]:
-        """Return the living record of ``token``, adopted now if it is a former engine's."""
-        if is_token(token):
-            record: Record | None = yield self.store.load, self._recorder.key(token)
-            return record
-        if self._adoption is None or not self._adoption.accepts(token):
-            return None
-        record = yield self.store.load, self._recorder.key(token)
-        if record is None:
-            record = yield from self._adoption.adopt(token, idle_timeout=self.policy.idle_timeout)
-        return record
-
-    def _read(self, token: str, record: Record) -> dict[str, bytes] | None:
-        return self._recorder.read(token, record, now=self._clock.now())
-
-    def exists_steps(self, token: str | None) -> Steps[bool]:
-        """See :meth:`Manager.exists`."""
-        if token is None:
-            return False
-        record = yield from self._find(token)
-        return record is not None and self._read(token, record) is not None
-
-    # Commit
-
-    def plan(self, session: Session, *, saves: bool = False, idle_timeout: int | None = None) -> Plan:
-        """Return what a commit of ``session`` has to do.  No I/O; raises ``EncodeError``.
-
-        ``saves``: the application asked for a save, which is activity and stores even an empty session.
-        ``idle_timeout`` (seconds) replaces the policy's.
-        """
-        now = self._clock.now()
-        timeout = self.policy.idle_timeout if idle_timeout is None else idle_timeout
-        changes = Changes({}, frozenset()) if session.ended else session.changes()
-        decision = decide(self.policy, session, changes, now=now, saves=saves, idle_timeout=timeout)
-        return Plan(decision, changes, now, timeout)
-
-    def commit_steps(self, session: Session, plan: Plan) -> Steps[Action]:
-        """Carry out ``plan``, which :meth:`plan` made for ``session``.  See :meth:`Manager.commit`."""
-        action = plan.decision.action
-        if action is Action.CREATE:
-            yield from self._create(session, plan, plan.changes)
-        elif action is Action.TOUCH:
-            yield from self._touch(session, plan.decision.idle_deadline)
-        elif action is Action.UPDATE or action is Action.MOVE:
-            yield from self._replace(session, plan)
-        elif session.ended:
-            yield from self.delete_steps(session.token)
-            session.forget()
-        return action
-
-    def _create(self, session: Session, plan: Plan, changes: Changes) -> Steps[None]:
-        encodings = changes.apply({})
-        for last_try in (False, True):
-            token = new_token()
-            record = self._write(token, session, plan, encodings, source=None)
-            try:
-                version = yield self.store.create, record
-            except DuplicateKeyError:
-                if last_try:  # twice is not chance
-                    raise
-            else:
-                session.saved(token, replace(record, version=version), encodings, changes)
-                return
-
-    def _touch(self, session: Session, deadline: int) -> Steps[None]:
-        record = _stored(session)
-        if not (yield self.store.touch, record.key, deadline):
-            session.forget()
-            raise _gone(record)
-        session.record = replace(record, idle_deadline=deadline)
-
-    def _replace(self, session: Session, plan: Plan) -> Steps[None]:
-        """Update or move the record; on a conflict, apply the changes to the fresh one and try again."""
-        moves = plan.decision.action is Action.MOVE
-        give_up = self._clock.monotonic() + self._timeout
-        source, encodings = _stored(session), plan.changes.apply(session.base)
-        old_token = str(session.token)
-        pause = _FIRST_PAUSE
-        while True:
-            token = new_token() if moves else old_token
-            record = self._write(token, session, plan, encodings, source=source)
-            try:
-                if moves:
-                    version = yield self.store.move, source.key, source.version, record
-                else:
-                    version = yield self.store.update, record, source.version
-            except ConflictError as conflict:
-                if self._clock.monotonic() >= give_up:
-                    raise ConflictError(
-                        f"other requests kept changing session {source.public_id} for {self._timeout} s, "
-                        "so nothing was saved: try again"
-                    ) from conflict
-            except SessionGoneError:
-                break
-            else:
-                session.saved(token, replace(record, version=version), encodings, plan.changes)
-                if moves and self._adoption is not None:
-                    yield from self._adoption.end(old_token)
-                return
-            fresh = yield self.store.load, source.key
-            theirs = None if fresh is None else self._read(old_token, fresh)
-            if fresh is None or theirs is None:
-                break
-            source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
-            yield Pause(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        if not moves or source.subject is not None:
-            session.forget()
-            raise _gone(source)
-        # Nobody's session was to be renewed and is gone: it gets a life of its own, which holds what this
-        # request set and nothing of the session that is gone.
-        yield from self._create(session, plan, Changes(plan.changes.assigned, frozenset()))
-
-    def _write(
-        self,
-        token: str,
-        session: Session,
-        plan: Plan,
-        encodings: Mapping[str, bytes],
-        *,
-        source: Record | None,
-    ) -> Record:
-        return self._recorder.write(
-            token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
-        )
-
-    # Revoke
-
-    def delete_steps(self, token: str | None) -> Steps[bool]:
-        """See :meth:`Manager.delete`."""
-        if token is None:
-            return False
-        if not is_token(token):
-            if self._adoption is None or not self._adoption.accepts(token):
-                return False
-            yield from self._adoption.end(token)
-        lived: bool = yield self.store.delete, self._recorder.key(token)
-        return lived
-
-    def revoke_steps(self, key: str) -> Steps[bool]:
-        """See :meth:`Manager.revoke`."""
-        lived: bool = yield self.store.delete, key
-        return lived
-
-    def sessions_of_steps(self, subject: str) -> Steps[list[SessionSummary]]:
-        """See :meth:`Manager.sessions_of`."""
-        index = self._index()
-        found: list[SessionSummary] = []
-        for digest in self._keyring.subject_digests(subject):
-            records = yield index.find_subject, digest
-            found.extend(self._recorder.summary(record) for record in records)
-        return found
-
-    def revoke_subject_steps(self, subject: str, except_session: Session | None) -> Steps[int]:
-        """See :meth:`Manager.revoke_subject`."""
-        kept = None if except_session is None or except_session.record is None else except_session.record.key
-        delete_subject = partial(self._index().delete_subject, except_key=kept)
-        if self._adoption is not None:
-            yield from self._adoption.revoke(subject)
-        ended: int = 0
-        for digest in self._keyring.subject_digests(subject):
-            ended += yield delete_subject, digest
-        return ended
-
-    def _index(self) -> SubjectIndex | AsyncSubjectIndex:
-        if isinstance(self.store, SubjectIndex | AsyncSubjectIndex):
-            return self.store
-        raise ConfigurationError(
-            f"{type(self.store).__name__} keeps no index of subjects, so it cannot list or end someone's "
-            "sessions: use a store that does"
-        )
-
-    def purge_steps(self) -> Steps[int]:
-        """See :meth:`Manager.purge`."""
-        if not isinstance(self.store, Purge | AsyncPurge):
-            return 0
-        purge = partial(self.store.purge, limit=_PURGE_BATCH)
-        removed = 0
-        while True:
-            batch: int = yield (purge,)
-            removed += batch
-            if batch < _PURGE_BATCH:
-                return removed
-            yield Pause(_PURGE_PAUSE)
+__all__ = ["AsyncManager", "Manager"]
 
 
 class Manager(SessionSteps[Store]):
@@ -478,18 +156,6 @@ class AsyncManager(SessionSteps[AsyncStore]):
     async def purge(self) -> int:
         """See :meth:`Manager.purge`."""
         return await run_async(self.purge_steps())
-
-
-def _stored(session: Session) -> Record:
-    if session.record is None:
-        raise SessionGoneError("the session is not stored")
-    return session.record
-
-
-def _gone(record: Record) -> SessionGoneError:
-    return SessionGoneError(
-        f"session {record.public_id} was ended or has expired during the request; nothing was saved"
-    )
 
 
 def _too_many_saves(session: Session, seconds: float) -> StoreTimeoutError:

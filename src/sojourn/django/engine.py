@@ -23,7 +23,7 @@ from sojourn.values import MessagePackCodec, SerializerCodec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sojourn.manager import ManagerSettings
+    from sojourn.lifecycle import ManagerSettings
     from sojourn.store import AsyncStore, Store
     from sojourn.values import Codec
 
