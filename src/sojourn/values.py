@@ -181,38 +181,24 @@ _DURATION: Final = struct.Struct(">iii")
 _EXACT: Final = Context(traps=[InvalidOperation])
 
 
-def _pack_datetime(value: datetime) -> Ext:
-    _require_offset(value)
-    return Ext(_DATETIME, f"{value.fold}{value.isoformat()}".encode())
-
-
-def _unpack_datetime(data: bytes) -> datetime:
-    text = data.decode("ascii")
-    value = datetime.fromisoformat(text[1:])
-    return value.replace(fold=int(text[0])) if text[0] != "0" else value
-
-
-def _pack_time(value: time) -> Ext:
-    _require_offset(value)
-    return Ext(_TIME, f"{value.fold}{value.isoformat()}".encode())
-
-
-def _unpack_time(data: bytes) -> time:
-    text = data.decode("ascii")
-    return time.fromisoformat(text[1:]).replace(fold=int(text[0]))
-
-
-def _require_offset(value: datetime | time) -> None:
+def _pack_moment(tag: int, value: datetime | time) -> Ext:
     if value.tzinfo is not None and value.utcoffset() is None:
         raise ValueError("no offset")
+    return Ext(tag, f"{value.fold}{value.isoformat()}".encode())
+
+
+def _unpack_moment(kind: type[datetime | time], data: bytes) -> datetime | time:
+    text = data.decode("ascii")
+    value = kind.fromisoformat(text[1:])
+    return value if text[0] == "0" else value.replace(fold=int(text[0]))
 
 
 #: Exact type → its extension.
 _PACK: Final[dict[type, Callable[[Any], Ext]]] = {
     int: lambda value: Ext(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, signed=True)),
-    datetime: _pack_datetime,
+    datetime: lambda value: _pack_moment(_DATETIME, value),
     date: lambda value: Ext(_DATE, value.isoformat().encode()),
-    time: _pack_time,
+    time: lambda value: _pack_moment(_TIME, value),
     timedelta: lambda value: Ext(_TIMEDELTA, _DURATION.pack(value.days, value.seconds, value.microseconds)),
     Decimal: lambda value: Ext(_DECIMAL, _EXACT.to_sci_string(value).encode()),
     UUID: lambda value: Ext(_UUID, value.bytes),
@@ -221,9 +207,9 @@ _PACK: Final[dict[type, Callable[[Any], Ext]]] = {
 #: Tag → the value.  These contain no further values.
 _UNPACK: Final[dict[int, Callable[[bytes], Any]]] = {
     _INTEGER: lambda data: int.from_bytes(data, signed=True),
-    _DATETIME: _unpack_datetime,
+    _DATETIME: lambda data: _unpack_moment(datetime, data),
     _DATE: lambda data: date.fromisoformat(data.decode("ascii")),
-    _TIME: _unpack_time,
+    _TIME: lambda data: _unpack_moment(time, data),
     _TIMEDELTA: lambda data: timedelta(*_DURATION.unpack(data)),
     _DECIMAL: lambda data: Decimal(data.decode("ascii"), _EXACT),
     _UUID: lambda data: UUID(bytes=data),
