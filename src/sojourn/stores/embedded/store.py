@@ -127,31 +127,33 @@ class EmbeddedStore:
     def update(self, record: Record, expected_version: Version) -> Version:
         """See :meth:`sojourn.store.Store.update`.
 
-        One statement; when it changes nothing a second tells why; a third if the subject changes.
+        One statement; when it changes nothing a second tells why.  A third if the subject changes later
+        than with the first update, by which a sign-in brings it.
         """
         version = expected_version.next()
         now = self._clock.now()
         values = _values(record, now, version)
-        if not self._saves.run(
-            lambda connection: connection.execute(sql.UPDATE, sql.numbered(*values)).rowcount
-        ):
-            self._update_subject(record, expected_version, values)
+        if record.subject is not None and expected_version.counter == 1:  # a sign-in, as a rule
+            hit = self._update_subject(record, values)
+            if not hit:
+                self._look(record.key, now)
+        else:
+            hit = self._saves.run(
+                lambda connection: connection.execute(sql.UPDATE, sql.numbered(*values)).rowcount
+            )
+            if not hit and self._look(record.key, now) == expected_version:
+                hit = self._update_subject(record, values)
+        if not hit:
+            raise _conflict()
         return version
 
-    def _update_subject(self, record: Record, expected: Version, values: tuple[Any, ...]) -> None:
-        """Update a record of another subject; raise if that was not why nothing was updated."""
-        now: int = values[0]
-        if self._look(record.key, now) != expected:
-            raise _conflict()
+    def _update_subject(self, record: Record, values: tuple[Any, ...]) -> int:
+        """Update a record that may get another subject; return how many there were."""
         if self._cap is None or record.subject is None:
-            hit = self._saves.run(
+            return self._saves.run(
                 lambda connection: connection.execute(sql.UPDATE_SUBJECT, sql.numbered(*values)).rowcount
             )
-        else:
-            hit = self._saves.run(partial(_write_capped, sql.UPDATE_SUBJECT, values, self._cap))
-        if not hit:
-            self._look(record.key, now)
-            raise _conflict()
+        return self._saves.run(partial(_write_capped, sql.UPDATE_SUBJECT, values, self._cap))
 
     def touch(self, key: str, idle_deadline: int) -> bool:
         """See :meth:`sojourn.store.Store.touch`.  One statement."""
