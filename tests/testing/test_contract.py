@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sojourn.testing import (
+    AsyncFaultyStore,
     AsyncStoreContract,
     FakeClock,
+    FaultyStore,
     PurgeContract,
     ScanContract,
     StoreContract,
@@ -84,6 +86,18 @@ def test_with_a_server_that_decides_time_passes_by_waiting() -> None:
     assert time.time_ns() // 1_000_000 >= start + 50
     assert clock.now() == pytest.approx(time.time_ns() // 1_000_000 - 3_600_000, abs=5000)
     clock.advance_to(start - 3_600_000)
+
+
+class TestFaultyStore(StoreContract, SubjectIndexContract, PurgeContract, ScanContract):
+    """Without a plan the wrapper keeps whatever the wrapped store keeps."""
+
+    def make_store(self, clock: Clock) -> FaultyStore:
+        return FaultyStore(FullReferenceStore(clock))
+
+
+class TestAsyncFaultyStore(AsyncStoreContract, SubjectIndexContract, PurgeContract, ScanContract):
+    async def make_store(self, clock: Clock) -> AsyncFaultyStore:
+        return AsyncFaultyStore(FullAsyncReference(FullReferenceStore(clock)))
 
 
 class TestReferenceOfTwoWorkers(StoreContract, SubjectIndexContract, PurgeContract, ScanContract):
