@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sojourn.store import AsyncStore, Store
     from sojourn.values import Codec
 
-__all__ = ["Engine", "Place", "engine_at"]
+__all__ = ["Engine", "Place", "engine_at", "engine_of"]
 
 _JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
 
@@ -50,8 +50,17 @@ class Engine:
 
 
 _places: dict[tuple[str, ...], Place] = {}
-_engines: dict[tuple[str, ...], Engine] = {}
+#: By where sessions are kept, and by the class of session that is kept there.
+_engines: dict[tuple[str, ...] | type[SojournSession], Engine] = {}
 _lock: Final = Lock()
+
+
+def engine_of(session_class: type[SojournSession]) -> Engine:
+    """Return what ``get_engine()`` of the class does, which is asked once, not at each request."""
+    engine = _engines.get(session_class)
+    if engine is None:
+        engine = _engines[session_class] = session_class.get_engine()
+    return engine
 
 
 def engine_at(

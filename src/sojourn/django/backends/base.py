@@ -25,6 +25,7 @@ from django.contrib.sessions.backends.base import CreateError, SessionBase, Upda
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.module_loading import import_string
 
+from sojourn.django.engine import engine_of
 from sojourn.django.labels import browser_label
 from sojourn.errors import EncodeError, SessionGoneError, StoreUnavailableError
 from sojourn.policy import Action
@@ -76,7 +77,7 @@ class SojournSession(SessionBase):
         raise NotImplementedError("each engine's SessionStore says where sessions are kept")
 
     def __init__(self, session_key: str | None = None) -> None:
-        self._engine = self.get_engine()
+        self._engine = engine_of(type(self))
         self._session_key = session_key
         #: Whether the browser sent something that is no session: its cookie is left alone.
         self._unknown = session_key is not None and self.session_key is None
@@ -93,7 +94,7 @@ class SojournSession(SessionBase):
         #: a session may rest on ignorance: an application that can do without it sets this to ``None``.
         self.unavailable: str | None = None
         self.accessed = False
-        self.modified = False
+        self._modified = False
 
     @classmethod
     def of_cookies(cls, values: Sequence[str]) -> Self:
@@ -103,7 +104,7 @@ class SojournSession(SessionBase):
         session is the one; it takes a load each to find out, for at most four.
         """
         if len(values) > 1:
-            accepts = cls.get_engine().manager.accepts
+            accepts = engine_of(cls).manager.accepts
             values = [value for value in dict.fromkeys(values) if accepts(value)][:_MOST_CANDIDATES]
         session = cls(values[0] if values else None)
         session._others = tuple(values[1:])
