@@ -45,6 +45,8 @@ __all__ = ["ManagerSettings", "Plan", "SessionSteps", "default_subject"]
 
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
+#: How often a sign-out goes after a session that other requests keep renewing.
+_CHASES: Final = 10
 _PURGE_BATCH: Final = 100
 _PURGE_PAUSE: Final = 0.02
 
@@ -204,7 +206,7 @@ class SessionSteps(Generic[StoreT]):
         elif action is Action.UPDATE or action is Action.MOVE:
             yield from self._replace(session, plan)
         elif session.ended:
-            yield from self.delete_steps(session.token)
+            yield from self.end_steps(session)
             session.forget()
         return action
 
@@ -234,6 +236,7 @@ class SessionSteps(Generic[StoreT]):
         moves = plan.decision.action is Action.MOVE
         give_up = self._clock.monotonic() + self._timeout
         source, encodings = _stored(session), plan.changes.apply(session.base)
+        was_signed_in = source.subject is not None
         old_token = str(session.token)
         pause = _FIRST_PAUSE
         while True:
@@ -264,7 +267,7 @@ class SessionSteps(Generic[StoreT]):
             source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
             yield Pause(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
             pause = min(2 * pause, _LONGEST_PAUSE)
-        if not moves or source.subject is not None:
+        if not moves or was_signed_in or source.subject is not None:
             session.forget()
             raise _gone(source)
         # Nobody's session was to be renewed and is gone: it gets a life of its own, which holds what this
@@ -295,6 +298,25 @@ class SessionSteps(Generic[StoreT]):
                 return False
             yield from self._adoption.end(token)
         lived: bool = yield self.store.delete, self._recorder.key(token)
+        return lived
+
+    def end_steps(self, session: Session) -> Steps[bool]:
+        """See :meth:`Manager.end`."""
+        lived = yield from self.delete_steps(session.token)
+        record = session.record
+        if lived or record is None or record.subject is None:
+            return lived
+        if not isinstance(self.store, SubjectIndex | AsyncSubjectIndex):
+            return False
+        # It has ended already, or another request has renewed it: then it lives under another key, with the
+        # subject and the beginning it had, and may be renewed again between the look and the delete.
+        for _ in range(_CHASES):
+            living = yield self.store.find_subject, record.subject
+            renewed = [other.key for other in living if other.created_at == record.created_at]
+            for key in renewed:
+                lived |= yield self.store.delete, key
+            if lived or not renewed:
+                break
         return lived
 
     def revoke_steps(self, key: str) -> Steps[bool]:

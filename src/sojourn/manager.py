@@ -78,6 +78,14 @@ class Manager(SessionSteps[Store]):
         """End the session of ``token``; return whether it lived.  At most one delete."""
         return run(self.delete_steps(token))
 
+    def end(self, session: Session) -> bool:
+        """End ``session`` in the store; return whether it lived.  ``session`` itself stays as it is.
+
+        If another request has renewed it since it was opened, it ends under its new token, given a store with
+        an index of subjects and a session with a subject.  One delete, if nobody was in between.
+        """
+        return run(self.end_steps(session))
+
     def revoke(self, key: str) -> bool:
         """End the session listed under ``key``; return whether it lived (ASVS 7.4.2, 7.5.2)."""
         return run(self.revoke_steps(key))
@@ -140,6 +148,10 @@ class AsyncManager(SessionSteps[AsyncStore]):
     async def delete(self, token: str | None) -> bool:
         """See :meth:`Manager.delete`."""
         return await run_async(self.delete_steps(token))
+
+    async def end(self, session: Session) -> bool:
+        """See :meth:`Manager.end`."""
+        return await run_async(self.end_steps(session))
 
     async def revoke(self, key: str) -> bool:
         """See :meth:`Manager.revoke`."""
