@@ -36,9 +36,10 @@ from sojourn.clock import SystemClock
 from sojourn.django import engine as engines
 from sojourn.testing import FakeClock
 from tests.django.site import ENGINES, Site
+from tests.django.wire import KINDS, OURS, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -117,6 +118,23 @@ def change_settings(make_site: Any) -> Iterator[Any]:
     yield change
     for override in reversed(overrides):
         override.disable()
+
+
+@pytest.fixture(params=KINDS)
+def make_wire(request: pytest.FixtureRequest, make_site: Any) -> Callable[..., Wire]:
+    """Make a site behind Sojourn's middleware, served by WSGI and by ASGI."""
+
+    def make(name: str = "cache", **more: Any) -> Wire:
+        chosen = {"MIDDLEWARE": [OURS], "ROOT_URLCONF": "tests.django.wire"} | more
+        return Wire(make_site(name, **chosen), request.param)
+
+    return make
+
+
+@pytest.fixture
+def wire(make_wire: Callable[..., Wire]) -> Wire:
+    """A site with the default settings, sessions in memory."""
+    return make_wire()
 
 
 @pytest.fixture
