@@ -53,8 +53,8 @@ _MOST_CANDIDATES: Final = 4
 class _LeftAlone:
     """Whether the session is empty, when neither yes nor no will do.
 
-    With ``SESSION_SAVE_EVERY_REQUEST`` Django's middleware deletes the cookie of an empty session and saves
-    one that is not.  It asks first "delete, if empty?", then "save, unless empty?"; both answers are no.
+    Django's middleware deletes the cookie of an empty session and, if asked to save, saves one that is not.
+    It asks first "delete, if empty?", then "save, unless empty?"; both answers are no.
     """
 
     def __init__(self) -> None:
@@ -166,13 +166,12 @@ class SojournSession(SessionBase):
 
         Not for a cookie that is merely unknown: a parallel request may have renewed the session.
         """
-        if settings.SESSION_SAVE_EVERY_REQUEST and self.session_key and "_session_cache" not in self.__dict__:
+        will_be_saved = self._modified or settings.SESSION_SAVE_EVERY_REQUEST
+        if will_be_saved and self.session_key and "_session_cache" not in self.__dict__:
             self._session_cache = self.load()  # the save would, but an unknown cookie is not saved
         if not super().is_empty():
             return False
-        if not self._unknown:
-            return True
-        return cast("bool", _LeftAlone()) if settings.SESSION_SAVE_EVERY_REQUEST else False
+        return cast("bool", _LeftAlone()) if self._unknown else True
 
     # Load
 
