@@ -221,7 +221,7 @@ class SessionSteps(Generic[StoreT]):
                 if last_try:  # twice is not chance
                     raise
             else:
-                session.saved(token, replace(record, version=version), encodings, changes)
+                session.saved(token, record.at(version), encodings, changes)
                 return
 
     def _touch(self, session: Session, deadline: int) -> Steps[None]:
@@ -256,7 +256,7 @@ class SessionSteps(Generic[StoreT]):
             except SessionGoneError:
                 break
             else:
-                session.saved(token, replace(record, version=version), encodings, plan.changes)
+                session.saved(token, record.at(version), encodings, plan.changes)
                 if moves and self._adoption is not None:
                     yield from self._adoption.end(old_token)
                 return

@@ -47,8 +47,10 @@ class Changes:
         """Return ``encodings`` with the changes made to them."""
         if self.replaces:
             return dict(self.assigned)
-        kept = {key: value for key, value in encodings.items() if key not in self.removed}
-        return {**kept, **self.assigned}
+        changed = {**encodings, **self.assigned}
+        for key in self.removed:
+            changed.pop(key, None)
+        return changed
 
     def merge(
         self, base: Mapping[str, bytes], fresh: Mapping[str, bytes], units: tuple[str, ...]
@@ -144,6 +146,11 @@ class Session(MutableMapping[str, Any]):
         if value is _UNREAD:
             value = self._live[name] = self._codec.decode(name, self._base[name])
         return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value under ``key``, or ``default``; the inherited one raises an error to find out."""
+        name = key if type(key) is str else _name(key)
+        return self[name] if name in self._live else default
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Set ``key``.  Raises ``EncodeError`` for a key that cannot be stored."""

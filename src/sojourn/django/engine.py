@@ -23,6 +23,7 @@ from sojourn.values import MessagePackCodec, SerializerCodec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sojourn.django.backends.base import SojournSession
     from sojourn.lifecycle import ManagerSettings
     from sojourn.store import AsyncStore, Store
     from sojourn.values import Codec

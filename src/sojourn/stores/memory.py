@@ -94,7 +94,7 @@ class MemoryStore:
         """See :meth:`sojourn.store.Store.create`.  Also raises ``PayloadTooLargeError``."""
         self._check_size(record)
         version = Version.first()
-        stored = _with_version(record, version)
+        stored = record.at(version)
         now = self._clock.now()
         with self._lock:
             if self._living(record.key, now) is not None:
@@ -117,7 +117,7 @@ class MemoryStore:
         """See :meth:`sojourn.store.Store.update`.  Also raises ``PayloadTooLargeError``."""
         self._check_size(record)
         version = expected_version.next()
-        stored = _with_version(record, version)
+        stored = record.at(version)
         now = self._clock.now()
         with self._lock:
             self._expect(record.key, expected_version, now)
@@ -138,7 +138,7 @@ class MemoryStore:
         """See :meth:`sojourn.store.Store.move`.  Also raises ``PayloadTooLargeError``."""
         self._check_size(record)
         version = Version.first()
-        stored = _with_version(record, version)
+        stored = record.at(version)
         now = self._clock.now()
         with self._lock:
             self._expect(old_key, expected_version, now)
@@ -360,19 +360,6 @@ class AsyncMemoryStore:
 
 def _size(record: Record) -> int:
     return len(record.payload) + len(record.info) + RECORD_OVERHEAD
-
-
-def _with_version(record: Record, version: Version) -> Record:
-    return Record(  # dataclasses.replace() takes nearly twice as long
-        key=record.key,
-        payload=record.payload,
-        created_at=record.created_at,
-        idle_deadline=record.idle_deadline,
-        absolute_deadline=record.absolute_deadline,
-        subject=record.subject,
-        info=record.info,
-        version=version,
-    )
 
 
 def _with_idle_deadline(record: Record, idle_deadline: int) -> Record:
