@@ -5,6 +5,7 @@ PORT   ?= 8000
 ARGS   ?=
 VENV   := .venv
 RUN    := $(VENV)/bin
+WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -16,8 +17,8 @@ help:  ## Show this list
 demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 for another port)
 	@$(RUN)/python examples/demo/serve.py --port $(PORT)
 
-test: $(VENV)/.test  ## Run all tests (ARGS="-k T2" to choose)
-	$(RUN)/pytest $(ARGS)
+test: $(VENV)/.test $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
+	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
 
 test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 and 6.x
 	$(PYTHON) tools/test_all.py $(ARGS)
@@ -37,8 +38,14 @@ format: $(VENV)/.lint  ## Put the code into shape
 	$(RUN)/ruff format
 
 clean:  ## Remove environments and caches; the demo's data stays in .cache/demo
-	rm -rf .venv .venv-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build docs/_build .venv .venv-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The wheel as an installation unpacks it, so that the tests meet what users get; built when something in it changed.
+$(WHEEL): $(shell find src -name __pycache__ -prune -o -print) pyproject.toml LICENSE README.md | $(VENV)/.test
+	@rm -rf $@
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --target $@ .
+	@touch $@
 
 # $(VENV)/.demo, .test and .lint remember that the extra of that name is installed.
 $(VENV)/.%: pyproject.toml | $(RUN)/pip

@@ -76,7 +76,7 @@ def test(python: str, interpreter: str, series: str, requirement: str, pytest_ar
     try:
         if not Path(own_python).exists():
             subprocess.run([interpreter, "-m", "venv", str(environment)], check=True)
-        subprocess.run([*install, "--upgrade", requirement, "--editable", f"{ROOT}[test]"], check=True)
+        subprocess.run([*install, "--upgrade", requirement, f"{ROOT}[test]"], check=True)
     except subprocess.CalledProcessError:
         return Result(python, series, "FAILED: the environment could not be made", failed=True)
     version = subprocess.run(

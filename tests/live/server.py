@@ -19,11 +19,12 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(kw_only=True)
 class Server:
-    """Gunicorn with the site, its state in ``folder``; stopped and started as often as one likes."""
+    """Gunicorn, or uvicorn if ``asgi``, with the site in ``folder``; stopped and started at will."""
 
     folder: Path
     workers: int = 2
     threads: int = 4
+    asgi: bool = False
     port: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -37,7 +38,7 @@ class Server:
             "SITE": str(self.folder),
             "ENGINE": engine,
             "SOJOURN": json.dumps(sojourn),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])),
         }
 
     def migrate(self) -> None:
@@ -54,11 +55,7 @@ class Server:
         )
 
     def start(self, engine: str, **sojourn: Any) -> None:
-        command = [
-            *(sys.executable, "-m", "gunicorn", "tests.live.wsgi", "--bind", f"127.0.0.1:{self.port}"),
-            *("--workers", str(self.workers), "--threads", str(self.threads), "--worker-tmp-dir", "/dev/shm"),  # noqa: S108
-            *("--graceful-timeout", "5", "--log-level", "warning"),
-        ]
+        command = self._uvicorn() if self.asgi else self._gunicorn()
         self._process = subprocess.Popen(
             command, env=self.environment(engine, **sojourn), cwd=ROOT, start_new_session=True
         )
@@ -71,6 +68,19 @@ class Server:
                 assert self._process.poll() is None, "the server did not start"
                 assert time.monotonic() < deadline, "the server did not start in time"
                 time.sleep(0.05)
+
+    def _gunicorn(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "gunicorn", "tests.live.wsgi", "--bind", f"127.0.0.1:{self.port}"),
+            *("--workers", str(self.workers), "--threads", str(self.threads), "--worker-tmp-dir", "/dev/shm"),  # noqa: S108
+            *("--graceful-timeout", "5", "--log-level", "warning"),
+        ]
+
+    def _uvicorn(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", "uvicorn", "tests.live.asgi:application", "--port", str(self.port)),
+            *("--log-level", "warning", "--backlog", "2048", "--lifespan", "off", "--no-access-log"),
+        ]
 
     def stop(self) -> None:
         """Stop it in peace; kill what is left."""
