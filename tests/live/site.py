@@ -1,12 +1,15 @@
 """A small Django site for a real server.  The environment says where it keeps what.
 
-``SITE`` is its folder, ``ENGINE`` its ``SESSION_ENGINE``, ``SOJOURN`` that setting as JSON.
+``SITE`` is its folder, ``ENGINE`` its ``SESSION_ENGINE``, ``SOJOURN`` that setting as JSON, ``MIDDLEWARE``
+the one for sessions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +77,49 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return show(request)
 
 
+_present: list[str] = []
+_everybody = asyncio.Event()
+
+
+async def meet(request: HttpRequest, count: int) -> HttpResponse:
+    """Read the session, wait until ``count`` requests have got as far, and write it."""
+    visits: int = await request.session.aget("visits", 0)
+    _present.append("")
+    if len(_present) == count:
+        _everybody.set()
+    await asyncio.wait_for(_everybody.wait(), 60)
+    await request.session.aset("visits", visits + 1)
+    return JsonResponse({"visits": visits + 1, "met": len(_present)})
+
+
+async def visit(request: HttpRequest) -> HttpResponse:
+    """Read and write the session."""
+    visits: int = await request.session.aget("visits", 0)
+    await request.session.aset("visits", visits + 1)
+    return JsonResponse({"visits": visits + 1})
+
+
+_started: list[str] = []
+_start = threading.Thread.start
+
+
+def _start_and_note(thread: threading.Thread) -> None:
+    _started.append(thread.name)
+    _start(thread)
+
+
+threading.Thread.start = _start_and_note  # type: ignore[method-assign, assignment]
+
+
+async def threads(request: HttpRequest) -> HttpResponse:
+    """Name the threads started so far, without a look at the session."""
+    return JsonResponse({"started": _started})
+
+
 urlpatterns = [
+    path("meet/<int:count>/", meet),
+    path("visit/", visit),
+    path("threads/", threads),
     path("sign-in/<name>/", sign_in),
     path("put/<key>/", put),
     path("show/", show),
