@@ -9,7 +9,7 @@ WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-all bench lint format clean
+.PHONY: help demo test promises test-all bench lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -19,6 +19,9 @@ demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 fo
 
 test: $(VENV)/.test $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
+
+promises: $(VENV)/.test  ## Print each promise with the tests that prove it
+	@$(RUN)/python tools/promises.py
 
 test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 and 6.x
 	$(PYTHON) tools/test_all.py $(ARGS)
