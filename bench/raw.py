@@ -44,7 +44,7 @@ class RawSqlite:
         payload = _payload(values)
         subject, info = (_SUBJECT, _INFO) if SIGNED_IN.keys() <= values.keys() else (None, b"")
         now = _now()
-        row = (now, key, payload, now, _FOREVER, None, subject, info, secrets.randbits(63), 1)
+        row = (key, payload, now, _FOREVER, None, subject, info, secrets.randbits(63), 1, now)
         retried(lambda: self._saves.execute(sql.CREATE, row))
         return key
 
@@ -52,11 +52,11 @@ class RawSqlite:
         """Read, move to a new key, then save the user under it; return the key."""
         _, payload, created_at, *_, origin, counter = self._load(key)
         new_key, now = secrets.token_hex(32), _now()
-        row: tuple[Any, ...] = (now, new_key, payload, now, _FOREVER, None, None, b"", origin, 1)
-        retried(lambda: self._finals.execute(sql.MOVE, (*row, key, origin, counter)))
+        moved = (new_key, payload, now, _FOREVER, None, None, b"", origin, 1, key, origin, counter, now)
+        retried(lambda: self._finals.execute(sql.MOVE, moved))
         larger = payload + b"p" * len(str(SIGNED_IN))
-        row = (now, new_key, larger, created_at, _FOREVER, None, _SUBJECT, _INFO, origin, 2)
-        retried(lambda: self._saves.execute(sql.UPDATE_SUBJECT, row))
+        signed_in = (larger, created_at, _FOREVER, None, _INFO, _SUBJECT, new_key, origin, 1, now)
+        retried(lambda: self._saves.execute(sql.UPDATE_SUBJECT, signed_in))
         return new_key
 
     def read(self, key: str) -> object:
@@ -70,13 +70,13 @@ class RawSqlite:
     def save(self, opened: tuple[Any, ...]) -> None:
         """Save a row that was read, at the next version."""
         key, payload, created_at, deadline, absolute, subject, info, origin, counter = opened
-        values = (_now(), key, payload, created_at, deadline, absolute, subject, info, origin, counter + 1)
+        values = (payload, created_at, deadline, absolute, info, key, origin, counter, _now(), subject)
         retried(lambda: self._saves.execute(sql.UPDATE, values))
 
     def logout(self, key: str) -> None:
         """Read a row and delete it."""
         self._load(key)
-        retried(lambda: self._finals.execute(sql.DELETE, (_now(), key)))
+        retried(lambda: self._finals.execute(sql.DELETE, (key, _now())))
 
     def _load(self, key: str) -> tuple[Any, ...]:
         row: tuple[Any, ...] = self._saves.execute(sql.LOAD, (key,)).fetchone()

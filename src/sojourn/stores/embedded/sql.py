@@ -1,13 +1,13 @@
 """Every statement the embedded store sends, with what is atomic about it.
 
 A statement outside ``BEGIN … COMMIT`` is its own transaction: other connections see all of it or
-nothing, and a crash leaves all of it or nothing.  ``?1`` is the current instant wherever liveness
-matters; all instants are milliseconds since the Unix epoch.
+nothing, and a crash leaves all of it or nothing.  Whether a record lives or is dead is compared with the
+current instant; all instants are milliseconds since the Unix epoch.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 #: "SjRn", in the file's header: that it is ours.
 APPLICATION_ID: Final = 0x536A526E
@@ -54,8 +54,9 @@ SETTINGS: Final = (
     "PRAGMA trusted_schema = OFF",
 )
 
-_LIVES = "idle_deadline > ?1 AND (absolute_deadline IS NULL OR absolute_deadline > ?1)"
-_DEAD = "(idle_deadline <= ?1 OR absolute_deadline <= ?1)"
+_EXPIRES_AT = "min(idle_deadline, ifnull(absolute_deadline, idle_deadline))"
+_LIVES = f"{_EXPIRES_AT} > ?"
+_DEAD = f"{_EXPIRES_AT} <= ?"
 _COLUMNS = """
     key, payload, created_at, idle_deadline, absolute_deadline, subject, info, version_origin, version_counter
 """
@@ -68,45 +69,46 @@ LOAD: Final = f"SELECT {_COLUMNS} FROM session WHERE key = ?"  # noqa: S608 - co
 CREATE: Final = f"""
     INSERT INTO session (key, payload, created_at, idle_deadline, absolute_deadline, subject, info,
                          version_origin, version_counter)
-    VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET
-        payload = ?3, created_at = ?4, idle_deadline = ?5, absolute_deadline = ?6, subject = ?7, info = ?8,
-        version_origin = ?9, version_counter = ?10
+        payload = excluded.payload, created_at = excluded.created_at, idle_deadline = excluded.idle_deadline,
+        absolute_deadline = excluded.absolute_deadline, subject = excluded.subject, info = excluded.info,
+        version_origin = excluded.version_origin, version_counter = excluded.version_counter
     WHERE {_DEAD}
 """  # noqa: S608 - constants only
 
 #: Compare-and-set: the comparison and the change are one statement.  For the usual save, which leaves
 #: the subject as it is: setting it would write its index too (36 µs instead of 19).
 UPDATE: Final = f"""
-    UPDATE session SET payload = ?3, created_at = ?4, idle_deadline = ?5, absolute_deadline = ?6, info = ?8,
-                       version_counter = ?10
-    WHERE key = ?2 AND version_origin = ?9 AND version_counter = ?10 - 1 AND subject IS ?7 AND {_LIVES}
+    UPDATE session SET payload = ?, created_at = ?, idle_deadline = ?, absolute_deadline = ?, info = ?,
+                       version_counter = version_counter + 1
+    WHERE key = ? AND version_origin = ? AND version_counter = ? AND {_LIVES} AND subject IS ?
 """  # noqa: S608 - constants only
 
 #: The same for a save that gives the record to another subject.
 UPDATE_SUBJECT: Final = f"""
-    UPDATE session SET payload = ?3, created_at = ?4, idle_deadline = ?5, absolute_deadline = ?6,
-                       subject = ?7, info = ?8, version_counter = ?10
-    WHERE key = ?2 AND version_origin = ?9 AND version_counter = ?10 - 1 AND {_LIVES}
+    UPDATE session SET payload = ?, created_at = ?, idle_deadline = ?, absolute_deadline = ?, info = ?,
+                       version_counter = version_counter + 1, subject = ?
+    WHERE key = ? AND version_origin = ? AND version_counter = ? AND {_LIVES}
 """  # noqa: S608 - constants only
 
 #: Moves the idle deadline of a living record; reads and writes in one statement, so revives nothing.
-TOUCH: Final = f"UPDATE session SET idle_deadline = ?3 WHERE key = ?2 AND {_LIVES}"  # noqa: S608
+TOUCH: Final = f"UPDATE session SET idle_deadline = ? WHERE key = ? AND {_LIVES}"  # noqa: S608
 
 #: Renames the row and replaces what is in it, if it is at the expected version: one statement, so no
 #: instant knows both keys or neither.  Fails on the UNIQUE key if the new key is taken.
 MOVE: Final = f"""
-    UPDATE session SET key = ?2, payload = ?3, created_at = ?4, idle_deadline = ?5, absolute_deadline = ?6,
-                       subject = ?7, info = ?8, version_origin = ?9, version_counter = ?10
-    WHERE key = ?11 AND version_origin = ?12 AND version_counter = ?13 AND {_LIVES}
+    UPDATE session SET key = ?, payload = ?, created_at = ?, idle_deadline = ?, absolute_deadline = ?,
+                       subject = ?, info = ?, version_origin = ?, version_counter = ?
+    WHERE key = ? AND version_origin = ? AND version_counter = ? AND {_LIVES}
 """  # noqa: S608 - constants only
 
 #: Ends a living record; of two that race one changes no row.
-DELETE: Final = f"DELETE FROM session WHERE key = ?2 AND {_LIVES}"  # noqa: S608
+DELETE: Final = f"DELETE FROM session WHERE key = ? AND {_LIVES}"  # noqa: S608
 
 #: Removes a record that was seen dead, so that it stays dead if the clock steps back.  Checks again,
 #: for another process may have put a new one under the key.
-BURY: Final = f"DELETE FROM session WHERE key = ?2 AND {_DEAD}"  # noqa: S608
+BURY: Final = f"DELETE FROM session WHERE key = ? AND {_DEAD}"  # noqa: S608
 
 #: One read of everything the subject has, dead records included.
 FIND_SUBJECT: Final = f"""
@@ -114,37 +116,37 @@ FIND_SUBJECT: Final = f"""
 """  # noqa: S608 - constants only
 
 #: As BURY, for all of a subject's.
-BURY_SUBJECT: Final = f"DELETE FROM session WHERE subject = ?2 AND {_DEAD}"  # noqa: S608
+BURY_SUBJECT: Final = f"DELETE FROM session WHERE subject = ? AND {_DEAD}"  # noqa: S608
 
 #: Ends all of the subject's sessions but one at one instant.
-DELETE_SUBJECT: Final = "DELETE FROM session WHERE subject = ?1 AND key IS NOT ?2"
+DELETE_SUBJECT: Final = "DELETE FROM session WHERE subject = ? AND key IS NOT ?"
 
-#: Ends the subject's oldest sessions, the newly written one (?3) aside, so that no more than ?4 + 1
-#: live.  Runs in the transaction of that write, which holds the lock from its start: no other login
+#: Ends the subject's oldest sessions, the newly written one aside, so that no more live than the offset
+#: and that one.  Runs in the transaction of that write, which holds the lock from its start: no other login
 #: comes in between.
 CAP_SUBJECT: Final = f"""
     DELETE FROM session WHERE id IN (
-        SELECT id FROM session WHERE subject = ?2 AND key <> ?3 AND {_LIVES}
-        ORDER BY created_at DESC, key DESC LIMIT -1 OFFSET ?4
+        SELECT id FROM session WHERE subject = ? AND key <> ? AND {_LIVES}
+        ORDER BY created_at DESC, key DESC LIMIT -1 OFFSET ?
     )
 """  # noqa: S608 - constants only
 
 #: One read: about how long the table is.
 NEWEST: Final = "SELECT ifnull(max(id), 0) FROM session"
 
-#: One read of up to ?3 rows after id ?2: where it ended, how many rows it saw, how many are dead.
+#: One read of some rows after an id: where it ended, how many rows it saw, how many are dead.
 SWEEP_LOOK: Final = f"""
     SELECT max(id), count(*), total({_DEAD}) FROM (
-        SELECT id, idle_deadline, absolute_deadline FROM session WHERE id > ?2 ORDER BY id LIMIT ?3
+        SELECT id, idle_deadline, absolute_deadline FROM session WHERE id > ? ORDER BY id LIMIT ?
     )
 """  # noqa: S608 - constants only
 
 #: Removes what is dead between two ids.  Ids only grow, so never more rows than SWEEP_LOOK saw.
-SWEEP: Final = f"DELETE FROM session WHERE id > ?2 AND id <= ?3 AND {_DEAD}"  # noqa: S608
+SWEEP: Final = f"DELETE FROM session WHERE id > ? AND id <= ? AND {_DEAD}"  # noqa: S608
 
 #: One read, in key order.
 SCAN: Final = f"""
-    SELECT {_COLUMNS} FROM session WHERE key > ?2 AND {_LIVES} ORDER BY key LIMIT ?3
+    SELECT {_COLUMNS} FROM session WHERE key > ? AND {_LIVES} ORDER BY key LIMIT ?
 """  # noqa: S608 - constants only
 
 #: Writes a consistent copy without the free pages; blocks no writer.
@@ -153,10 +155,3 @@ BACK_UP: Final = "VACUUM INTO ?"
 #: Takes the write lock at once: a transaction that read first could fail half-way.
 BEGIN: Final = "BEGIN IMMEDIATE"
 COMMIT: Final = "COMMIT"
-
-_NUMBERS: Final = tuple(map(str, range(1, 14)))
-
-
-def numbered(*values: Any) -> dict[str, Any]:
-    """Return what ``?1``, ``?2``… stand for: Python 3.14 takes these for names and no tuple for them."""
-    return dict(zip(_NUMBERS, values, strict=False))

@@ -97,13 +97,8 @@ class EmbeddedStore:
         """See :meth:`sojourn.store.Store.create`.  One statement."""
         version = Version.first()
         now = self._clock.now()
-        values = _values(record, now, version)
-        if self._cap is None or record.subject is None:
-            hit = self._saves.run(
-                lambda connection: connection.execute(sql.CREATE, sql.numbered(*values)).rowcount
-            )
-        else:
-            hit = self._saves.run(partial(_write_capped, sql.CREATE, values, self._cap))
+        values = (*_values(record), *version, now)
+        hit = self._write(sql.CREATE, values, record, now)
         if not hit:
             raise DuplicateKeyError("create: a living session has this key already; create with a new token")
         if self._purge_every is not None:
@@ -132,34 +127,45 @@ class EmbeddedStore:
         """
         version = expected_version.next()
         now = self._clock.now()
-        values = _values(record, now, version)
+        content = (
+            record.payload,
+            record.created_at,
+            record.idle_deadline,
+            record.absolute_deadline,
+            record.info,
+        )
+        row = (record.key, *expected_version, now)
         if record.subject is not None and expected_version.counter == 1:  # a sign-in, as a rule
-            hit = self._update_subject(record, values)
+            hit = self._write(sql.UPDATE_SUBJECT, (*content, record.subject, *row), record, now)
             if not hit:
                 self._look(record.key, now)
         else:
-            hit = self._saves.run(
-                lambda connection: connection.execute(sql.UPDATE, sql.numbered(*values)).rowcount
-            )
+            values = (*content, *row, record.subject)
+            hit = self._saves.run(lambda connection: connection.execute(sql.UPDATE, values).rowcount)
             if not hit and self._look(record.key, now) == expected_version:
-                hit = self._update_subject(record, values)
+                hit = self._write(sql.UPDATE_SUBJECT, (*content, record.subject, *row), record, now)
         if not hit:
             raise _conflict()
         return version
 
-    def _update_subject(self, record: Record, values: tuple[Any, ...]) -> int:
-        """Update a record that may get another subject; return how many there were."""
+    def _write(self, statement: str, values: tuple[Any, ...], record: Record, now: int) -> int:
+        """Write a record whose subject may be new to it; return how many rows that were."""
+        cap = self._cap_values(record, now)
+        if cap is None:
+            return self._saves.run(lambda connection: connection.execute(statement, values).rowcount)
+        return self._saves.run(partial(_write_capped, statement, values, cap))
+
+    def _cap_values(self, record: Record, now: int) -> tuple[Any, ...] | None:
+        """Return what CAP_SUBJECT takes, or ``None`` if writing the record ends no other session."""
         if self._cap is None or record.subject is None:
-            return self._saves.run(
-                lambda connection: connection.execute(sql.UPDATE_SUBJECT, sql.numbered(*values)).rowcount
-            )
-        return self._saves.run(partial(_write_capped, sql.UPDATE_SUBJECT, values, self._cap))
+            return None
+        return (record.subject, record.key, now, self._cap - 1)
 
     def touch(self, key: str, idle_deadline: int) -> bool:
         """See :meth:`sojourn.store.Store.touch`.  One statement."""
         now = self._clock.now()
-        values = (now, key, idle_deadline)
-        if self._saves.run(lambda connection: connection.execute(sql.TOUCH, sql.numbered(*values)).rowcount):
+        values = (idle_deadline, key, now)
+        if self._saves.run(lambda connection: connection.execute(sql.TOUCH, values).rowcount):
             return True
         self._bury(key, now)
         return False
@@ -168,11 +174,11 @@ class EmbeddedStore:
         """See :meth:`sojourn.store.Store.move`.  One statement, so atomic; waits for the disk."""
         version = Version.first()
         now = self._clock.now()
-        values = (*_values(record, now, version), old_key, *expected_version)
-        cap = None if record.subject is None else self._cap
+        values = (*_values(record), *version, old_key, *expected_version, now)
+        cap = self._cap_values(record, now)
         hit = self._finals.run(partial(_move, values, cap))
         if hit == _TAKEN:  # most likely by a dead record
-            self._saves.run(lambda connection: connection.execute(sql.BURY, sql.numbered(now, record.key)))
+            self._saves.run(lambda connection: connection.execute(sql.BURY, (record.key, now)))
             hit = self._finals.run(partial(_move, values, cap))
         if hit == _TAKEN:
             raise DuplicateKeyError("move: a living session has the new key already; move to a new token")
@@ -183,12 +189,10 @@ class EmbeddedStore:
 
     def delete(self, key: str) -> bool:
         """See :meth:`sojourn.store.Store.delete`.  One statement; waits for the disk."""
-        values = (self._clock.now(), key)
-        if self._finals.run(
-            lambda connection: connection.execute(sql.DELETE, sql.numbered(*values)).rowcount
-        ):
+        values = (key, self._clock.now())
+        if self._finals.run(lambda connection: connection.execute(sql.DELETE, values).rowcount):
             return True
-        self._finals.run(lambda connection: connection.execute(sql.BURY, sql.numbered(*values)))
+        self._finals.run(lambda connection: connection.execute(sql.BURY, values))
         return False
 
     def close(self) -> None:
@@ -204,9 +208,7 @@ class EmbeddedStore:
         found = [_record(row) for row in rows]
         living = [record for record in found if now < record.expires_at]
         if len(living) < len(found):
-            self._saves.attempt(
-                lambda connection: connection.execute(sql.BURY_SUBJECT, sql.numbered(now, subject))
-            )
+            self._saves.attempt(lambda connection: connection.execute(sql.BURY_SUBJECT, (subject, now)))
         return living
 
     def delete_subject(self, subject: bytes, *, except_key: str | None = None) -> int:
@@ -216,11 +218,9 @@ class EmbeddedStore:
         already, so that it is not counted.
         """
         now = self._clock.now()
-        self._saves.run(lambda connection: connection.execute(sql.BURY_SUBJECT, sql.numbered(now, subject)))
+        self._saves.run(lambda connection: connection.execute(sql.BURY_SUBJECT, (subject, now)))
         values = (subject, except_key)
-        return self._finals.run(
-            lambda connection: connection.execute(sql.DELETE_SUBJECT, sql.numbered(*values)).rowcount
-        )
+        return self._finals.run(lambda connection: connection.execute(sql.DELETE_SUBJECT, values).rowcount)
 
     # Purge and Scan
 
@@ -239,7 +239,7 @@ class EmbeddedStore:
             values = (now, at, window)
             last, seen, dead = self._saves.run(partial(_one, sql.SWEEP_LOOK, values))
             if dead:
-                removed += self._remove_batch((now, at, last))
+                removed += self._remove_batch((at, last, now))
             at = last if seen == window else 0
             if wrapped and (at == 0 or (start and at >= start)):
                 break
@@ -249,10 +249,8 @@ class EmbeddedStore:
 
     def scan(self, *, after: str = "", limit: int = 100) -> Sequence[Record]:
         """See :meth:`sojourn.store.Scan.scan`.  One statement."""
-        values = (self._clock.now(), after, limit)
-        rows = self._saves.run(
-            lambda connection: connection.execute(sql.SCAN, sql.numbered(*values)).fetchall()
-        )
+        values = (after, self._clock.now(), limit)
+        rows = self._saves.run(lambda connection: connection.execute(sql.SCAN, values).fetchall())
         return [_record(row) for row in rows]
 
     # Beside the protocols
@@ -286,15 +284,13 @@ class EmbeddedStore:
 
     def _bury(self, key: str, now: int) -> None:
         """Remove a record seen dead, if that is possible at once: "no session" is the answer anyway."""
-        self._saves.attempt(lambda connection: connection.execute(sql.BURY, sql.numbered(now, key)))
+        self._saves.attempt(lambda connection: connection.execute(sql.BURY, (key, now)))
 
     def _remove_batch(self, values: tuple[int, int, int]) -> int:
         wait = self._last_batch + _PAUSE - self._clock.monotonic()
         if wait > 0:
             time.sleep(wait)
-        removed = self._saves.run(
-            lambda connection: connection.execute(sql.SWEEP, sql.numbered(*values)).rowcount
-        )
+        removed = self._saves.run(lambda connection: connection.execute(sql.SWEEP, values).rowcount)
         self._last_batch = self._clock.monotonic()
         return removed
 
@@ -309,19 +305,15 @@ class EmbeddedStore:
             return
         last, seen, dead = look
         if dead:
-            swept = (now, at, last)
-            if (
-                self._saves.attempt(lambda connection: connection.execute(sql.SWEEP, sql.numbered(*swept)))
-                is None
-            ):
+            swept = (at, last, now)
+            if self._saves.attempt(lambda connection: connection.execute(sql.SWEEP, swept)) is None:
                 return
         self._swept = last if seen == _WINDOW else 0
 
 
-def _values(record: Record, now: int, version: Version) -> tuple[Any, ...]:
-    """Return what CREATE, UPDATE and MOVE take as ``?1`` to ``?10``."""
+def _values(record: Record) -> tuple[Any, ...]:
+    """Return what CREATE and MOVE take first."""
     return (
-        now,
         record.key,
         record.payload,
         record.created_at,
@@ -329,8 +321,6 @@ def _values(record: Record, now: int, version: Version) -> tuple[Any, ...]:
         record.absolute_deadline,
         record.subject,
         record.info,
-        version.origin,
-        version.counter,
     )
 
 
@@ -349,18 +339,19 @@ def _record(row: tuple[Any, ...]) -> Record:
 
 
 def _one(statement: str, values: tuple[Any, ...], connection: sqlite3.Connection) -> tuple[Any, ...]:
-    row: tuple[Any, ...] = connection.execute(statement, sql.numbered(*values)).fetchone()
+    row: tuple[Any, ...] = connection.execute(statement, values).fetchone()
     return row
 
 
-def _write_capped(statement: str, values: tuple[Any, ...], cap: int, connection: sqlite3.Connection) -> int:
+def _write_capped(
+    statement: str, values: tuple[Any, ...], cap: tuple[Any, ...], connection: sqlite3.Connection
+) -> int:
     """Write a record that has a subject and end the subject's sessions beyond the cap, atomically."""
-    now, key, subject = values[0], values[1], values[6]
     connection.execute(sql.BEGIN)
     try:
-        hit = connection.execute(statement, sql.numbered(*values)).rowcount
+        hit = connection.execute(statement, values).rowcount
         if hit:
-            connection.execute(sql.CAP_SUBJECT, sql.numbered(now, subject, key, cap - 1))
+            connection.execute(sql.CAP_SUBJECT, cap)
         connection.execute(sql.COMMIT)
     except BaseException:
         connection.rollback()
@@ -368,10 +359,10 @@ def _write_capped(statement: str, values: tuple[Any, ...], cap: int, connection:
     return hit
 
 
-def _move(values: tuple[Any, ...], cap: int | None, connection: sqlite3.Connection) -> int:
+def _move(values: tuple[Any, ...], cap: tuple[Any, ...] | None, connection: sqlite3.Connection) -> int:
     try:
         if cap is None:
-            return connection.execute(sql.MOVE, sql.numbered(*values)).rowcount
+            return connection.execute(sql.MOVE, values).rowcount
         return _write_capped(sql.MOVE, values, cap, connection)
     except sqlite3.IntegrityError:
         return _TAKEN
