@@ -29,7 +29,7 @@ from sojourn.token import is_token, new_token
 from sojourn.values import MAX_SIZE, MessagePackCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sojourn.adoption import AsyncFormer, Former
     from sojourn.clock import Clock
@@ -238,7 +238,7 @@ class SessionSteps(Generic[StoreT]):
         source, encodings = _stored(session), plan.changes.apply(session.base)
         was_signed_in = source.subject is not None
         old_token = str(session.token)
-        pause = _FIRST_PAUSE
+        pauses = _pauses()
         while True:
             token = new_token() if moves else old_token
             record = self._write(token, session, plan, encodings, source=source)
@@ -260,13 +260,12 @@ class SessionSteps(Generic[StoreT]):
                 if moves and self._adoption is not None:
                     yield from self._adoption.end(old_token)
                 return
+            yield Pause(next(pauses))  # before the load: what is loaded is fresh when it is written
             fresh = yield self.store.load, source.key
             theirs = None if fresh is None else self._read(old_token, fresh)
             if fresh is None or theirs is None:
                 break
             source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
-            yield Pause(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
-            pause = min(2 * pause, _LONGEST_PAUSE)
         if not moves or was_signed_in or source.subject is not None:
             session.forget()
             raise _gone(source)
@@ -364,6 +363,15 @@ class SessionSteps(Generic[StoreT]):
             if batch < _PURGE_BATCH:
                 return removed
             yield Pause(_PURGE_PAUSE)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the seconds to wait before each next try: none before the second, then more and more."""
+    yield 0.0
+    longest = _FIRST_PAUSE
+    while True:
+        yield random.uniform(0, longest)  # noqa: S311 - jitter, not a secret
+        longest = min(2 * longest, _LONGEST_PAUSE)
 
 
 def _stored(session: Session) -> Record:

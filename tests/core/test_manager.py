@@ -105,6 +105,7 @@ async def test_T2_a_token_nobody_issued_is_never_adopted(site: Site) -> None:
     made_up = new_token()
     session = await site.open(made_up)
     assert session.unknown_token
+    assert (session.token, session.record) == (None, None)
     session["a"] = 1
     assert await site.commit(session) is Action.CREATE
     assert session.token is not None
