@@ -478,7 +478,7 @@ async def test_F4_a_file_another_process_has_locked_is_503_at_the_save(
     make_wire: MakeWire, tmp_path: Any
 ) -> None:
     path = tmp_path / "private" / "sessions.sqlite3"
-    wire = make_wire("embedded", SOJOURN={"PATH": path, "TIMEOUT": 0.05})
+    wire = make_wire("embedded", SOJOURN={"PATH": path, "TIMEOUT": 0.5})
     token = await saved(wire, x=1)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
