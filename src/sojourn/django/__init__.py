@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sojourn.django import checks as checks
 from sojourn.django.sessions import (
     UserSession,
     arevoke_sessions,

@@ -57,16 +57,19 @@ def _configured_cache() -> Mapping[str, Any]:
 
 def _memory(given: SojournSettings) -> Place:
     store = MemoryStore(max_bytes=given.MEMORY_LIMIT, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER)
-    request_started.connect(_warn_of_several_processes, dispatch_uid="sojourn.django.backends.cache")
     return Place(store, AsyncMemoryStore(store), sealed=False)
 
 
 def _warn_of_several_processes(environ: Mapping[str, Any] | None = None, **_: object) -> None:
     """Say once that sessions in process memory are not shared, if the server has several processes."""
-    if environ is None or not environ.get("wsgi.multiprocess"):
+    if environ is None or not environ.get("wsgi.multiprocess") or __name__ != settings.SESSION_ENGINE:
         return
     request_started.disconnect(dispatch_uid="sojourn.django.backends.cache")
     logger.warning(
         "sessions are kept in the memory of each process, but this server has several: users will be signed "
         "out at random. Use SESSION_ENGINE = 'sojourn.django.backends.embedded', which they all share."
     )
+
+
+# With the import, which comes before the first request: its session is made when this signal is over.
+request_started.connect(_warn_of_several_processes, dispatch_uid="sojourn.django.backends.cache")

@@ -1,0 +1,40 @@
+"""What ``manage.py check`` says of the settings; registered with the import of ``sojourn.django``."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from sojourn.errors import ConfigurationError
+from sojourn.keyring import Keyring
+
+__all__ = ["check_secrets"]
+
+
+@checks.register(checks.Tags.security)
+def check_secrets(**_: object) -> list[checks.CheckMessage]:
+    """Warn of secrets too weak to seal sessions with.  Django takes them, so Sojourn does (checklist S9)."""
+    if not settings.SESSION_ENGINE.startswith("sojourn."):
+        return []
+    try:
+        secrets = {"SECRET_KEY": settings.SECRET_KEY}
+    except ImproperlyConfigured:
+        return []  # there is none, as Django itself says
+    secrets |= {f"SECRET_KEY_FALLBACKS[{n}]": key for n, key in enumerate(settings.SECRET_KEY_FALLBACKS)}
+    found: list[checks.CheckMessage] = []
+    for name, secret in secrets.items():
+        try:
+            Keyring([secret])
+        except ConfigurationError:
+            found.append(
+                checks.Warning(
+                    f"{name} is too weak to seal sessions with: it has fewer than 32 octets, hardly any "
+                    "variety, or comes from a sample such as the one startproject writes.",
+                    hint="Set SECRET_KEY to the output of: python -c 'import secrets; "
+                    "print(secrets.token_urlsafe(48))', and keep the former one in SECRET_KEY_FALLBACKS "
+                    "until its sessions have moved.",
+                    id="sojourn.W001",
+                )
+            )
+    return found
