@@ -7,7 +7,7 @@ lines serve :class:`~sojourn.manager.Manager` and :class:`~sojourn.manager.Async
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
 
@@ -19,6 +19,7 @@ from sojourn.errors import (
     DuplicateKeyError,
     SessionGoneError,
 )
+from sojourn.frozen import frozen
 from sojourn.policy import Action, Policy, decide
 from sojourn.recording import Recorder
 from sojourn.sealing import Sealed
@@ -59,7 +60,7 @@ def default_subject(session: Mapping[str, Any]) -> str | None:
     return None if subject is None else str(subject)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Plan:
     """What a commit is going to do, worked out without I/O."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sojourn.errors import DecodeError
+from sojourn.frozen import frozen
 from sojourn.sealing import OVERHEAD
 from sojourn.values import MessagePackCodec
 
@@ -26,7 +27,7 @@ _ROOM: Final = MAX_INFO - OVERHEAD - 32
 _FIELDS: Final = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Info:
     """What is kept for listings.  Instants and durations are milliseconds."""
 

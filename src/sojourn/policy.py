@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.errors import ConfigurationError, EncodeError
+from sojourn.frozen import frozen
 
 if TYPE_CHECKING:
     from sojourn.session import Changes, Session
@@ -46,7 +47,7 @@ class Action(Enum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(kw_only=False)
 class Decision:
     """An action, and the idle deadline (milliseconds since the Unix epoch) that goes with it."""
 

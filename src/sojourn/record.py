@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from sojourn.frozen import frozen
 
 __all__ = ["PUBLIC_ID_LENGTH", "UNSAVED", "Record", "Version", "public_id"]
 
@@ -40,7 +41,7 @@ class Version(NamedTuple):
 UNSAVED = Version(0, 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Record:
     """One session as stored.  Instants are integer milliseconds since the Unix epoch, UTC.
 

@@ -97,7 +97,7 @@ class Recorder:
         created_at = now
         if source is not None and not session.restarts and self._belongs_to(source, subject, digest):
             created_at = source.created_at
-        key = self.key(token)
+        key = source.key if source is not None and token == session.token else self.key(token)
         absolute_deadline = self.policy.absolute_deadline(created_at)
         info = b""
         if subject is not None:

@@ -9,10 +9,10 @@ were assigned or removed, as :class:`Changes`, which can be applied to a fresher
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.errors import ConflictError, EncodeError
+from sojourn.frozen import frozen
 from sojourn.values import IMMUTABLE, text_key
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["Changes", "Session"]
 _UNREAD: Final = object()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(kw_only=False)
 class Changes:
     """What one request did to a session.  False if nothing."""
 
