@@ -87,6 +87,7 @@ class ManagerSettings(TypedDict, total=False):
     units: tuple[str, ...]
     subject_of: Callable[[Mapping[str, Any]], str | None]
     max_payload: int
+    place: str
     timeout: float
     clock: Clock
     former: Former | AsyncFormer | None
@@ -98,8 +99,9 @@ class SessionSteps(Generic[StoreT]):
     ``keyring`` holds the server secrets; ``sealing`` protects payloads (by default ``Sealed(keyring)``);
     ``namespace`` separates sites that share a store.  ``codec`` translates values.  Keys that start with one
     of ``units`` are merged together or not at all.  ``subject_of`` tells whose session it is.
-    ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.  ``former`` is
-    the engine whose sessions are taken over (see :mod:`sojourn.adoption`).
+    ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.  ``place`` tells
+    people where the store is.  ``former`` is the engine whose sessions are taken over (see
+    :mod:`sojourn.adoption`).
 
     Call a manager's methods to use it; who wants to say when each operation runs takes the ``..._steps``
     (:mod:`sojourn.testing.interleaving` does).
@@ -117,6 +119,7 @@ class SessionSteps(Generic[StoreT]):
         units: tuple[str, ...] = ("_auth_user_",),
         subject_of: Callable[[Mapping[str, Any]], str | None] = default_subject,
         max_payload: int = MAX_SIZE,
+        place: str = "the store",
         timeout: float = 5.0,
         clock: Clock | None = None,
         former: Former | AsyncFormer | None = None,
@@ -132,6 +135,7 @@ class SessionSteps(Generic[StoreT]):
             namespace=namespace,
             subject_of=subject_of,
             max_payload=max_payload,
+            place=place,
         )
         self._keyring = keyring
         self._units = units

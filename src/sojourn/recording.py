@@ -48,6 +48,8 @@ class Recorder:
     subject_of: Callable[[Mapping[str, Any]], str | None]
     #: Bytes an encoded session may have.
     max_payload: int
+    #: Where the records are kept, for messages.
+    place: str
 
     def key(self, token: str) -> str:
         """Return the key under which the session of ``token`` is stored."""
@@ -68,9 +70,15 @@ class Recorder:
         try:
             return unframe(self.sealing.open(record.payload, token, _bound(record, record.info)))
         except UnknownSecretError as error:
-            logger.info("session %s is no session: %s", record.public_id, error)
+            logger.info("session %s in %s is no session: %s", record.public_id, self.place, error)
         except DecodeError as error:
-            logger.error("session %s is no session: %s", record.public_id, error)  # noqa: TRY400
+            logger.error(  # noqa: TRY400 - where it was raised says nothing
+                "session %s in %s is no session: %s. Its user has to sign in again, others are not affected; "
+                "if there are more of them, check the disk and restore a backup",
+                record.public_id,
+                self.place,
+                error,
+            )
         return None
 
     def write(

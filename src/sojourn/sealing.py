@@ -30,7 +30,7 @@ from sojourn.errors import DecodeError
 from sojourn.keyring import KEY_ID_LENGTH
 
 if TYPE_CHECKING:
-    from sojourn.keyring import Keyring
+    from sojourn.keyring import Keyring, SecretKeys
 
 __all__ = ["OVERHEAD", "Sealed", "Sealing", "UnknownSecretError", "Unsealed", "authenticated"]
 
@@ -126,9 +126,7 @@ class Sealed:
 
     def open(self, envelope: bytes, token: str, context: bytes) -> bytes:
         """See :meth:`Sealing.open`."""
-        keys = self._keyring.get(envelope[1:_SALT_AT])
-        if keys is None:
-            raise UnknownSecretError(_NOT_LISTED)
+        keys = self._keys_of(envelope)
         return _open(envelope, keys.payload, token.encode("ascii"), context)
 
     def seal_info(self, info: bytes, context: bytes) -> bytes:
@@ -138,10 +136,16 @@ class Sealed:
 
     def open_info(self, envelope: bytes, context: bytes) -> bytes:
         """See :meth:`Sealing.open_info`."""
+        keys = self._keys_of(envelope)
+        return _open(envelope, keys.info, b"", context)
+
+    def _keys_of(self, envelope: bytes) -> SecretKeys:
+        if len(envelope) < OVERHEAD or envelope[:1] != _FORMAT:
+            raise DecodeError(_REFUSED)
         keys = self._keyring.get(envelope[1:_SALT_AT])
         if keys is None:
             raise UnknownSecretError(_NOT_LISTED)
-        return _open(envelope, keys.info, b"", context)
+        return keys
 
 
 _NOT_LISTED = "the record was sealed under a server secret that is not listed, or is damaged"
@@ -163,8 +167,6 @@ def _seal(plain: bytes, key_id: bytes, key: bytes, token: bytes, context: bytes)
 
 
 def _open(envelope: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
-    if len(envelope) < OVERHEAD or envelope[:1] != _FORMAT:
-        raise DecodeError(_REFUSED)
     salt = envelope[_SALT_AT:_COMMITMENT_AT]
     encryption_key, nonce, commitment = _derive(key, salt, token)
     if not compare_digest(commitment, envelope[_COMMITMENT_AT:_BODY_AT]):

@@ -37,6 +37,8 @@ _JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
 class Place:
     """Where sessions are kept, and whether what is kept there has to be sealed."""
 
+    #: What messages call it.
+    name: str
     store: Store
     async_store: AsyncStore
     sealed: bool = True
@@ -104,6 +106,7 @@ def _make_engine(
         "codec": _codec(settings.SESSION_SERIALIZER),
         "subject_of": _auth_user if given.SUBJECT is None else import_string(given.SUBJECT),
         "max_payload": given.MAX_PAYLOAD,
+        "place": place.name,
         "timeout": given.TIMEOUT,
     }
     former = engines_to_adopt_from(given, like)

@@ -57,7 +57,7 @@ def _configured_cache() -> Mapping[str, Any]:
 
 def _memory(given: SojournSettings) -> Place:
     store = MemoryStore(max_bytes=given.MEMORY_LIMIT, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER)
-    return Place(store, AsyncMemoryStore(store), sealed=False)
+    return Place("process memory", store, AsyncMemoryStore(store), sealed=False)
 
 
 def _warn_of_several_processes(environ: Mapping[str, Any] | None = None, **_: object) -> None:

@@ -47,6 +47,6 @@ def embedded_engine(path: Path, *, like: str | None = None) -> Engine:
         store = EmbeddedStore(
             path, timeout=given.TIMEOUT, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER
         )
-        return Place(store, AsyncEmbeddedStore(store))
+        return Place(str(path), store, AsyncEmbeddedStore(store))
 
     return engine_at(("embedded", str(path)), open_file, like=like)
