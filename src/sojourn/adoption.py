@@ -183,5 +183,5 @@ class Adoption(Generic[StoreT]):
 
     def _mark(self, name: str, kind: str, *, until: int) -> Record:
         """Return an empty record that only says that something happened."""
-        key = key_for(name, namespace=f"{self._recorder.namespace}\0{kind}")
+        key = key_for(name, namespace=f"{self._recorder.keyring.namespace}\0{kind}")
         return Record(key=key, payload=b"", created_at=self._clock.now(), idle_deadline=until)

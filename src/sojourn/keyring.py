@@ -96,8 +96,14 @@ class Keyring:
                 _refuse_weak(octets, position)
             digest = blake2b(octets, person=b"sojourn secret").digest()
             keys.append(SecretKeys(blake2b(context, key=digest, person=b"sojourn root").digest()))
+        self._namespace = namespace
         self._sealing = keys[0]
         self._by_id = {secret_keys.key_id: secret_keys for secret_keys in keys}
+
+    @property
+    def namespace(self) -> str:
+        """What separates this site from others that share its store."""
+        return self._namespace
 
     @property
     def sealing(self) -> SecretKeys:

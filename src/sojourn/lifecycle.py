@@ -70,6 +70,8 @@ class Plan:
     now: int
     #: Seconds.
     idle_timeout: int
+    #: When to try no longer, on the monotonic clock.
+    give_up: float
 
     @property
     def takes_turns(self) -> bool:
@@ -83,7 +85,6 @@ class ManagerSettings(TypedDict, total=False):
     policy: Policy
     codec: Codec
     sealing: Sealing
-    namespace: str
     units: tuple[str, ...]
     subject_of: Callable[[Mapping[str, Any]], str | None]
     max_payload: int
@@ -97,11 +98,10 @@ class SessionSteps(Generic[StoreT]):
     """The logic of a session's life, as generators of operations on ``store``.
 
     ``keyring`` holds the server secrets; ``sealing`` protects payloads (by default ``Sealed(keyring)``);
-    ``namespace`` separates sites that share a store.  ``codec`` translates values.  Keys that start with one
-    of ``units`` are merged together or not at all.  ``subject_of`` tells whose session it is.
-    ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a save with all its retries.  ``place`` tells
-    people where the store is.  ``former`` is the engine whose sessions are taken over (see
-    :mod:`sojourn.adoption`).
+    ``codec`` translates values.  Keys that start with one of ``units`` are merged together or not at all.
+    ``subject_of`` tells whose session it is.  ``max_payload`` is in bytes; ``timeout``, in seconds, bounds a
+    save with all its retries.  ``place`` tells people where the store is.  ``former`` is the engine whose
+    sessions are taken over (see :mod:`sojourn.adoption`).
 
     Call a manager's methods to use it; who wants to say when each operation runs takes the ``..._steps``
     (:mod:`sojourn.testing.interleaving` does).
@@ -115,8 +115,7 @@ class SessionSteps(Generic[StoreT]):
         policy: Policy | None = None,
         codec: Codec | None = None,
         sealing: Sealing | None = None,
-        namespace: str = "",
-        units: tuple[str, ...] = ("_auth_user_",),
+        units: tuple[str, ...] = ("_auth_user_", "_subject"),
         subject_of: Callable[[Mapping[str, Any]], str | None] = default_subject,
         max_payload: int = MAX_SIZE,
         place: str = "the store",
@@ -132,7 +131,6 @@ class SessionSteps(Generic[StoreT]):
             sealing=Sealed(keyring) if sealing is None else sealing,
             codec=self._codec,
             policy=self.policy,
-            namespace=namespace,
             subject_of=subject_of,
             max_payload=max_payload,
             place=place,
@@ -199,7 +197,7 @@ class SessionSteps(Generic[StoreT]):
         timeout = self.policy.idle_timeout if idle_timeout is None else idle_timeout
         changes = Changes({}, frozenset()) if session.ended else session.changes()
         decision = decide(self.policy, session, changes, now=now, saves=saves, idle_timeout=timeout)
-        return Plan(decision, changes, now, timeout)
+        return Plan(decision, changes, now, timeout, self._clock.monotonic() + self._timeout)
 
     def commit_steps(self, session: Session, plan: Plan) -> Steps[Action]:
         """Carry out ``plan``, which :meth:`plan` made for ``session``.  See :meth:`Manager.commit`."""
@@ -239,10 +237,11 @@ class SessionSteps(Generic[StoreT]):
     def _replace(self, session: Session, plan: Plan) -> Steps[None]:
         """Update or move the record; on a conflict, apply the changes to the fresh one and try again."""
         moves = plan.decision.action is Action.MOVE
-        give_up = self._clock.monotonic() + self._timeout
         source, encodings = _stored(session), plan.changes.apply(session.base)
         was_signed_in = source.subject is not None
         old_token = str(session.token)
+        if moves and self._adoption is not None:
+            yield from self._adoption.end(old_token)  # first: if it fails, nothing has happened
         pauses = _pauses()
         while True:
             token = new_token() if moves else old_token
@@ -253,7 +252,7 @@ class SessionSteps(Generic[StoreT]):
                 else:
                     version = yield self.store.update, record, source.version
             except ConflictError as conflict:
-                if self._clock.monotonic() >= give_up:
+                if self._clock.monotonic() >= plan.give_up:
                     raise ConflictError(
                         f"other requests kept changing session {source.public_id} for {self._timeout} s, "
                         "so nothing was saved: try again"
@@ -262,8 +261,6 @@ class SessionSteps(Generic[StoreT]):
                 break
             else:
                 session.saved(token, record.at(version), encodings, plan.changes)
-                if moves and self._adoption is not None:
-                    yield from self._adoption.end(old_token)
                 return
             yield Pause(next(pauses))  # before the load: what is loaded is fresh when it is written
             fresh = yield self.store.load, source.key
@@ -308,15 +305,21 @@ class SessionSteps(Generic[StoreT]):
         """See :meth:`Manager.end`."""
         lived = yield from self.delete_steps(session.token)
         record = session.record
-        if lived or record is None or record.subject is None:
+        info = None if record is None else self._recorder.info(record)
+        if lived or record is None or info is None:
             return lived
         if not isinstance(self.store, SubjectIndex | AsyncSubjectIndex):
             return False
-        # It has ended already, or another request has renewed it: then it lives under another key, with the
-        # subject and the beginning it had, and may be renewed again between the look and the delete.
+        # It has ended already, or another request has renewed it: then it lives under another key, and may be
+        # renewed again between the look and the delete.
+        digests = dict.fromkeys((record.subject, *self._keyring.subject_digests(info.subject)))
         for _ in range(_CHASES):
-            living = yield self.store.find_subject, record.subject
-            renewed = [other.key for other in living if other.created_at == record.created_at]
+            renewed: list[str] = []
+            for digest in digests:
+                for other in (yield self.store.find_subject, digest):
+                    others = self._recorder.info(other)
+                    if others is not None and others.session_id == info.session_id:
+                        renewed.append(other.key)
             for key in renewed:
                 lived |= yield self.store.delete, key
             if lived or not renewed:

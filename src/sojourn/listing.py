@@ -23,14 +23,16 @@ __all__ = ["MAX_INFO", "Info", "SessionSummary"]
 MAX_INFO: Final = 256
 
 _codec: Final = MessagePackCodec()
-_ROOM: Final = MAX_INFO - OVERHEAD - 32
-_FIELDS: Final = 4
+_ROOM: Final = MAX_INFO - OVERHEAD - 48
+_FIELDS: Final = 5
 
 
 @frozen()
 class Info:
     """What is kept for listings.  Instants and durations are milliseconds."""
 
+    #: Random, the same through all renewals, so that a session is known again under its new key.
+    session_id: bytes
     #: Whose session it is, to be shown; cut if it is too long.
     subject: str
     #: What it was opened with, such as "Firefox on Linux"; cut if it is too long.
@@ -44,7 +46,7 @@ class Info:
         """Return at most ``MAX_INFO - OVERHEAD`` octets."""
         subject = _cut(self.subject, _ROOM // 2)
         label = _cut(self.label, _ROOM - len(subject.encode()))
-        return _codec.encode("info", [subject, label, self.idle_timeout, self.written_at])
+        return _codec.encode("info", [self.session_id, subject, label, self.idle_timeout, self.written_at])
 
     @classmethod
     def decode(cls, encoded: bytes) -> Info:
@@ -52,8 +54,14 @@ class Info:
         fields = _codec.decode("info", encoded)
         if not isinstance(fields, list) or len(fields) != _FIELDS:
             raise DecodeError("the record's info is damaged")
-        subject, label, idle_timeout, written_at = fields
-        return cls(subject=subject, label=label, idle_timeout=idle_timeout, written_at=written_at)
+        session_id, subject, label, idle_timeout, written_at = fields
+        return cls(
+            session_id=session_id,
+            subject=subject,
+            label=label,
+            idle_timeout=idle_timeout,
+            written_at=written_at,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

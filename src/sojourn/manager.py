@@ -16,9 +16,9 @@ exists, and it must not be taken for absent.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Unpack
 
-from sojourn.errors import StoreTimeoutError
 from sojourn.lifecycle import SessionSteps
 from sojourn.steps import run, run_async
 from sojourn.store import AsyncStore, Store
@@ -63,12 +63,12 @@ class Manager(SessionSteps[Store]):
         if session.record is None or not plan.takes_turns:
             return run(self.commit_steps(session, plan))
         turn = self._turns.of(session.record.key)
-        if not turn.acquire(timeout=self._timeout):
-            raise _too_many_saves(session, self._timeout)
+        ours = turn.acquire(timeout=self._timeout / 2)
         try:
             return run(self.commit_steps(session, plan))
         finally:
-            turn.release()
+            if ours:
+                turn.release()
 
     def exists(self, token: str | None) -> bool:
         """Whether ``token`` names a living session.  At most one load."""
@@ -131,15 +131,15 @@ class AsyncManager(SessionSteps[AsyncStore]):
         if session.record is None or not plan.takes_turns:
             return await run_async(self.commit_steps(session, plan))
         turn = self._turns.of(session.record.key)
-        try:
-            async with asyncio.timeout(self._timeout):
-                await turn.acquire()
-        except TimeoutError as error:
-            raise _too_many_saves(session, self._timeout) from error
+        ours = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout / 2):
+                ours = await turn.acquire()
         try:
             return await run_async(self.commit_steps(session, plan))
         finally:
-            turn.release()
+            if ours:
+                turn.release()
 
     async def exists(self, token: str | None) -> bool:
         """See :meth:`Manager.exists`."""
@@ -168,10 +168,3 @@ class AsyncManager(SessionSteps[AsyncStore]):
     async def purge(self) -> int:
         """See :meth:`Manager.purge`."""
         return await run_async(self.purge_steps())
-
-
-def _too_many_saves(session: Session, seconds: float) -> StoreTimeoutError:
-    return StoreTimeoutError(
-        f"session {session.public_id}: waited {seconds} s for other saves to it in this process; "
-        "nothing was saved: try again"
-    )

@@ -7,6 +7,7 @@ and what it is bound to.
 from __future__ import annotations
 
 import logging
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,7 @@ __all__ = ["Recorder"]
 logger = logging.getLogger("sojourn")
 
 _CLOCK_SKEW: Final = 60_000
+_SESSION_ID: Final = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +44,6 @@ class Recorder:
     sealing: Sealing
     codec: Codec
     policy: Policy
-    #: Separates sites that share a store.
-    namespace: str
     #: Tells whose session it is from its data; ``None``: nobody's.
     subject_of: Callable[[Mapping[str, Any]], str | None]
     #: Bytes an encoded session may have.
@@ -53,7 +53,7 @@ class Recorder:
 
     def key(self, token: str) -> str:
         """Return the key under which the session of ``token`` is stored."""
-        return key_for(token, namespace=self.namespace)
+        return key_for(token, namespace=self.keyring.namespace)
 
     def read(self, token: str, record: Record, *, now: int) -> dict[str, bytes] | None:
         """Return the encodings in ``record``, or ``None``, logged, if it is no session for this request.
@@ -102,17 +102,25 @@ class Recorder:
         deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
         subject = self.subject_of(view)
         digest = None if subject is None else self.keyring.subject_digest(subject)
-        created_at = now
-        if source is not None and not session.restarts and self._belongs_to(source, subject, digest):
-            created_at = source.created_at
+        goes_on = source is not None and self._belongs_to(source, subject, digest)
+        created_at = source.created_at if source is not None and goes_on and not session.restarts else now
         key = source.key if source is not None and token == session.token else self.key(token)
         absolute_deadline = self.policy.absolute_deadline(created_at)
         info = b""
         if subject is not None:
             bound = authenticated(key, created_at, absolute_deadline, digest, b"")
             timeout = None if isinstance(expiry, str) else deadline - now
-            label = self._label(session, source)
-            plain = Info(subject=subject, label=label, idle_timeout=timeout, written_at=now)
+            before = self.info(source) if source is not None and goes_on else None
+            label = session.label
+            if label is None:
+                label = "" if before is None else before.label
+            plain = Info(
+                session_id=secrets.token_bytes(_SESSION_ID) if before is None else before.session_id,
+                subject=subject,
+                label=label,
+                idle_timeout=timeout,
+                written_at=now,
+            )
             info = self.sealing.seal_info(plain.encode(), bound)
         context = authenticated(key, created_at, absolute_deadline, digest, info)
         return Record(
@@ -127,15 +135,10 @@ class Recorder:
 
     def summary(self, record: Record) -> SessionSummary:
         """Return what a listing shows of ``record``; needs no token."""
-        return SessionSummary.of(record, self._info(record))
+        return SessionSummary.of(record, self.info(record))
 
-    def _label(self, session: Session, source: Record | None) -> str:
-        if session.label is not None:
-            return session.label
-        info = None if source is None else self._info(source)
-        return "" if info is None else info.label
-
-    def _info(self, record: Record) -> Info | None:
+    def info(self, record: Record) -> Info | None:
+        """Return the opened info of ``record``; ``None`` if it has none that opens."""
         if not record.info:
             return None
         try:

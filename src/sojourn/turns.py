@@ -1,6 +1,7 @@
 """Saves to one session take turns inside a process, so that they do not conflict with each other.
 
 Turns are an economy, not a safeguard: what keeps updates from getting lost is the store's compare-and-set.
+Who has waited half the time there is for a save goes on without.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sojourn import Policy
+from sojourn import Keyring, Policy
 from sojourn.errors import (
     ConfigurationError,
     DuplicateKeyError,
@@ -20,7 +20,7 @@ from sojourn.errors import (
 from sojourn.policy import EXPIRY_KEY, Action
 from sojourn.testing import Fail
 from sojourn.token import is_token, new_token
-from tests.core.sites import key
+from tests.core.sites import SECRET, key
 
 if TYPE_CHECKING:
     from sojourn.testing import FakeClock
@@ -53,7 +53,7 @@ async def test_an_empty_session_is_stored_only_if_the_application_saves(site: Si
 
 
 async def test_a_namespace_separates_sites_that_share_a_store(world: World) -> None:
-    one, two = world.site(namespace="one"), world.site(namespace="two")
+    one, two = (world.site(keyring=Keyring([SECRET], namespace=name)) for name in ("one", "two"))
     token = await one.new(a=1)
     assert await two.values(token) is None
     assert await one.values(token) == {"a": 1}

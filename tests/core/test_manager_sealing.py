@@ -342,6 +342,21 @@ async def test_T3_a_session_under_another_secret_that_is_revoked_cannot_be_renew
     assert await new.sessions_of("ann") == []
 
 
+async def test_C1_a_sign_out_ends_what_was_renewed_meanwhile_and_no_other_session_of_the_user(
+    world: World,
+) -> None:
+    old, new = world.site(keyring=Keyring([OLD_SECRET])), world.site(keyring=Keyring([SECRET, OLD_SECRET]))
+    token, other = await old.new(_subject="anna"), await old.new(_subject="anna")
+    leaving, staying = await new.open(token), await new.open(token)
+    staying.renew(authenticated=True)
+    world.clock.advance(5)
+    await new.commit(staying)
+    leaving.end()
+    await new.commit(leaving)
+    assert await new.values(staying.token) is None
+    assert await new.values(other) == {"_subject": "anna"}
+
+
 async def test_CVE_2012_3458_a_session_saved_again_looks_different_in_every_part(site: Site) -> None:
     token = await site.new(_subject="ann", a="x" * 64)
     seen: set[bytes] = set()
