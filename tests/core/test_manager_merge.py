@@ -10,6 +10,7 @@ import pytest
 from sojourn.errors import ConflictError, SessionGoneError
 from sojourn.policy import Action
 from sojourn.testing import Meanwhile
+from tests.core.sites import KINDS
 
 if TYPE_CHECKING:
     from sojourn.session import Session
@@ -339,9 +340,8 @@ async def test_C2_a_turn_is_given_back_whatever_happens(world: World, error: typ
     assert await site.values(token) == {"a": 2}
 
 
+@pytest.mark.parametrize("world", [kind for kind in KINDS if "async" in kind], indirect=True, ids="-".join)
 async def test_C5_a_cancelled_save_gives_its_turn_back(world: World) -> None:
-    if not world.asynchronous:
-        pytest.skip("nobody cancels a thread")
     site = world.site(timeout=1.0)
     token = await site.new(a=1)
     held, waiting, last = [await site.open(token) for _ in range(3)]
