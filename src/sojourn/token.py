@@ -32,5 +32,4 @@ def key_for(token: str, *, namespace: str) -> str:
     SHA-256 over a label, ``namespace`` and the token.  Unkeyed on purpose: 240 random bits need no
     secret, and a keyed digest would sign everybody out when the server secret changes.
     """
-    label = f"sojourn key 1\0{len(namespace)}\0{namespace}\0"
-    return sha256(label.encode() + token.encode()).hexdigest()
+    return sha256(f"sojourn key 1\0{len(namespace)}\0{namespace}\0{token}".encode()).hexdigest()

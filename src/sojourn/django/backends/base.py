@@ -192,20 +192,20 @@ class SojournSession(SessionBase):
         return await run_async(self._load(self._engine.async_manager))
 
     def _load(self, manager: Manager | AsyncManager) -> Steps[Session]:
-        session: Session = yield from self._asking(manager.open, self.session_key)
+        session = yield from self._asking(manager.open_steps(self.session_key))
         for other in self._others:
             if session.token is not None:
                 break
-            session = yield from self._asking(manager.open, other)
+            session = yield from self._asking(manager.open_steps(other))
         self._session_key = session.token
         if session.token is None:
             self._unknown = self._unknown or session.unknown_token
         return session
 
-    def _asking(self, call: Callable[..., Any], *arguments: object) -> Steps[Any]:
-        """Call the manager; take note if the store does not answer."""
+    def _asking(self, steps: Steps[T]) -> Steps[T]:
+        """Take these steps of the manager; take note if the store does not answer."""
         try:
-            return (yield call, *arguments)
+            return (yield from steps)
         except StoreUnavailableError as error:
             self.unavailable = str(error)
             raise
@@ -261,7 +261,7 @@ class SojournSession(SessionBase):
             raise UpdateError("the session was ended or has expired during the request; nothing was saved")
         commit = partial(manager.commit, saves=True, idle_timeout=self.get_session_cookie_age())
         try:
-            yield from self._asking(commit, session)
+            yield from self._asking(_one_step(commit, session))
         except SessionGoneError as error:
             self._interrupted = True
             self.modified = False
@@ -343,12 +343,12 @@ class SojournSession(SessionBase):
     def delete(self, session_key: str | None = None) -> None:
         """End the session of ``session_key``, or this one.  One delete."""
         key = self.session_key if session_key is None else session_key
-        run(self._asking(self._engine.manager.delete, key))
+        run(self._asking(self._engine.manager.delete_steps(key)))
 
     async def adelete(self, session_key: str | None = None) -> None:
         """See :meth:`delete`."""
         key = self.session_key if session_key is None else session_key
-        await run_async(self._asking(self._engine.async_manager.delete, key))
+        await run_async(self._asking(self._engine.async_manager.delete_steps(key)))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -372,6 +372,10 @@ class SojournSession(SessionBase):
         session.restarts = True
         if not self._renewed and session.record is not None:
             self.cycle_key()
+
+
+def _one_step(call: Callable[[Session], object], session: Session) -> Steps[None]:
+    yield call, session
 
 
 def _note_sign_in(request: HttpRequest | None = None, **_: object) -> None:
