@@ -145,7 +145,13 @@ def test_info_never_grows_beyond_its_room() -> None:
     for subject in ("", "é" * 300):
         for label in ("", "🙂" * 300):
             for number in (0, -(2**63), 2**64 - 1):
-                info = Info(subject=subject, label=label, idle_timeout=number, written_at=number)
+                info = Info(
+                    session_id=bytes(9),
+                    subject=subject,
+                    label=label,
+                    idle_timeout=number,
+                    written_at=number,
+                )
                 assert len(info.encode()) <= MAX_INFO - 69
                 decoded = Info.decode(info.encode())
                 assert (decoded.idle_timeout, decoded.written_at) == (number, number)
