@@ -57,50 +57,61 @@ def succeeded(child: int) -> bool:
 
 # Killed
 
-WRITER = """
+WRITERS = """
+import os
 import sys
 from sojourn.clock import SystemClock
 from sojourn.stores.embedded import EmbeddedStore
 from sojourn.testing.records import new_record
 
-store, clock = EmbeddedStore(sys.argv[1]), SystemClock()
-
 def acknowledge(*words):
     print(*words, flush=True)
 
-for i in range(1_000_000):
-    record = new_record(clock, payload=bytes(5000))
-    version = store.create(record)
-    acknowledge("lives", record.key, version.origin, version.counter)
-    if i % 3 == 0:
-        version = store.update(record, version)
+def write():
+    store, clock = EmbeddedStore(sys.argv[1]), SystemClock()
+    for i in range(1_000_000):
+        record = new_record(clock, payload=bytes(5000))
+        version = store.create(record)
         acknowledge("lives", record.key, version.origin, version.counter)
-    elif i % 3 == 1:
-        renewed = new_record(clock, payload=bytes(5000))
-        acknowledge("moves", record.key)
-        version = store.move(record.key, version, renewed)
-        acknowledge("dead", record.key)
-        acknowledge("lives", renewed.key, version.origin, version.counter)
-    else:
-        acknowledge("moves", record.key)
-        store.delete(record.key)
-        acknowledge("dead", record.key)
+        if i % 3 == 0:
+            version = store.update(record, version)
+            acknowledge("lives", record.key, version.origin, version.counter)
+        elif i % 3 == 1:
+            renewed = new_record(clock, payload=bytes(5000))
+            acknowledge("moves", record.key)
+            version = store.move(record.key, version, renewed)
+            acknowledge("dead", record.key)
+            acknowledge("lives", renewed.key, version.origin, version.counter)
+        else:
+            acknowledge("moves", record.key)
+            store.delete(record.key)
+            acknowledge("dead", record.key)
+
+for _ in range(int(sys.argv[2])):  # one after the other
+    writer = os.fork()
+    if writer == 0:
+        acknowledge("pid", os.getpid())
+        write()
+    os.waitpid(writer, 0)
+    acknowledge(chr(10) + "killed")  # ends the line the writer may have begun
 """
 
 
 @pytest.mark.parametrize(("kills", "lines"), [(100, 7), (2, 333), (2, 1000)])
 def test_F5_a_killed_writer_loses_nothing_that_was_acknowledged(path: Path, kills: int, lines: int) -> None:
     said: list[list[str]] = []
-    for _ in range(kills):  # each writer finds what those before left behind
-        with start(WRITER, path) as writer:
-            assert writer.stdout is not None
-            said.extend(writer.stdout.readline().split() for _ in range(lines))
-            writer.kill()
-            said.extend(line.split() for line in writer.stdout if line.endswith("\n"))
-        assert writer.returncode == -signal.SIGKILL
+    with start(WRITERS, path, kills) as writers:  # each finds what those before left behind
+        assert writers.stdout is not None
+        for _ in range(kills):
+            word, writer = writers.stdout.readline().split()
+            assert word == "pid"
+            said.extend(writers.stdout.readline().split() for _ in range(lines))
+            os.kill(int(writer), signal.SIGKILL)
+            said.extend(line.split() for line in iter(writers.stdout.readline, "killed\n"))
+    assert writers.returncode == 0
     living: dict[str, Version] = {}
     dead: set[str] = set()
-    for word, key, *version in said:
+    for word, key, *version in (words for words in said if len(words) in {2, 4}):
         if word == "lives":
             living[key] = Version(*map(int, version))
         else:
