@@ -9,7 +9,7 @@ WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test promises test-all bench lint format clean
+.PHONY: help demo test promises test-all bench docs lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -28,6 +28,10 @@ test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 
 
 bench: $(VENV)/.bench  ## Measure speed beside Django's engines and the raw driver (ARGS=--quick)
 	@$(RUN)/python -m bench $(ARGS)
+
+docs: $(VENV)/.docs  ## Build the documentation in docs/_build
+	$(RUN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
 
 lint: $(VENV)/.lint  ## Check style, types and imports
 	$(RUN)/ruff check

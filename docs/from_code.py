@@ -1,0 +1,228 @@
+"""What the reference says about settings, errors, stores, engines and commands, read from the code.
+
+Each function returns MyST Markdown; ``conf.py`` puts it where a page asks for it by name::
+
+    ```{from-code} settings
+    ```
+
+Whatever lacks an explanation in the code is an error here, so nothing goes undocumented.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import re
+import textwrap
+from dataclasses import fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import sojourn.errors
+import sojourn.stores
+from sojourn import policy
+from sojourn.django import backends
+from sojourn.django.conf import SAME_NAME, SojournSettings
+from sojourn.errors import SessionError
+from sojourn.store import Purge, Scan, Store, SubjectIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+_CAPABILITIES = (SubjectIndex, Purge, Scan)
+_MEBIBYTE = 1024 * 1024
+
+
+class UndocumentedError(Exception):
+    """Something users meet has no explanation in the code."""
+
+
+# --- settings ----------------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """Return every key of ``SOJOURN``: type, default and the comment above it."""
+    explained = setting_comments(SojournSettings)
+    defaults = {field.name: field.default for field in fields(SojournSettings)}
+    types = {field.name: str(field.type) for field in fields(SojournSettings)}
+    parts = []
+    for name, comment in explained.items():
+        options = f":type: `{types[name]}`\n:default: {_default(defaults[name])}\n"
+        parts.append(f"````{{confval}} {name}\n{options}\n{_markdown(comment)}\n````\n")
+    return "\n".join(parts)
+
+
+def setting_comments(settings_class: type[Any]) -> dict[str, str]:
+    """Return the ``#:`` comment above each field; an error if one has none."""
+    source = textwrap.dedent(inspect.getsource(settings_class))
+    lines = source.splitlines()
+    [body] = [node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    comments: dict[str, str] = {}
+    for node in body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        above: list[str] = []
+        for line in reversed(lines[: node.lineno - 1]):
+            if not line.strip().startswith("#:"):
+                break
+            above.insert(0, line.strip().removeprefix("#:").strip())
+        if not above:
+            raise UndocumentedError(f"the setting {node.target.id} has no #: comment above it")
+        comments[node.target.id] = " ".join(above)
+    return comments
+
+
+def _default(value: object) -> str:
+    if value == SAME_NAME:
+        return SAME_NAME
+    if isinstance(value, int) and value and value % _MEBIBYTE == 0:
+        return f"`{value}` ({value // _MEBIBYTE} MiB)"
+    return f"`{value!r}`"
+
+
+# --- errors ------------------------------------------------------------------------------------------
+
+
+def errors() -> str:
+    """Return the tree, and each class with its docstring."""
+    names = [error.__name__ for error, _ in error_tree()]
+    if missing := set(sojourn.errors.__all__) - set(names):
+        raise UndocumentedError(f"in sojourn.errors, but no {SessionError.__name__}: {sorted(missing)}")
+    drawn = "\n".join("    " * depth + error.__name__ for error, depth in error_tree())
+    described = "\n".join(
+        f"````{{py:exception}} {error.__module__}.{error.__name__}\n\n{_markdown(_docstring(error))}\n````\n"
+        for error, _ in error_tree()
+    )
+    return f"```text\n{drawn}\n```\n\n{described}"
+
+
+def error_tree(base: type[SessionError] = SessionError, depth: int = 0) -> Iterator[tuple[type, int]]:
+    """Go through ``base`` and the errors derived from it in ``sojourn.errors``, with their depth."""
+    yield base, depth
+    for derived in base.__subclasses__():
+        if derived.__module__ == sojourn.errors.__name__:
+            yield from error_tree(derived, depth + 1)
+
+
+# --- stores and engines ------------------------------------------------------------------------------
+
+
+def stores() -> str:
+    """Return every store and which capabilities it has."""
+    head = ["store", "for", *(capability.__name__ for capability in _CAPABILITIES)]
+    rows = [
+        [
+            f"`{store.__module__.removesuffix('.store').removesuffix('.aio')}.{store.__name__}`",
+            "asyncio" if inspect.iscoroutinefunction(store.load) else "plain code",
+            *("yes" if issubclass(store, capability) else "no" for capability in _CAPABILITIES),
+        ]
+        for store in store_classes(sojourn.stores)
+    ]
+    return _table(head, rows)
+
+
+def store_classes(package: ModuleType) -> list[Any]:
+    """Return the public classes of ``package`` that have every method of ``Store``."""
+    methods = {name for name in vars(Store) if not name.startswith("_")}
+    found = {
+        member
+        for module in _modules(package)
+        for name, member in inspect.getmembers(module, inspect.isclass)
+        if member.__module__.startswith(package.__name__)
+        and not name.startswith("_")
+        and methods <= set(dir(member))
+    }
+    return sorted(found, key=lambda store: (store.__module__.split(".")[2], store.__name__))
+
+
+def engines() -> str:
+    """Return every module that ``SESSION_ENGINE`` may name, and what it says of itself."""
+    rows = []
+    for module in _modules(backends):
+        if hasattr(module, "SessionStore"):
+            _, _, said = _docstring(module).partition("\n\n")[0].partition("``: ")
+            if not said:
+                raise UndocumentedError(f'{module.__name__} does not say SESSION_ENGINE = "…": what it is')
+            rows.append([f"`{module.__name__}`", _markdown(said)])
+    return _table(["`SESSION_ENGINE`", "keeps sessions in"], rows)
+
+
+def commands() -> str:
+    """Return every management command of Sojourn's."""
+    try:
+        package = import_module("sojourn.django.management.commands")
+    except ModuleNotFoundError:
+        return "Sojourn has no management command of its own yet."
+    return _table(
+        ["command", "does"], [[f"`manage.py {name}`", text] for name, text in command_helps(package).items()]
+    )
+
+
+def command_helps(package: ModuleType) -> dict[str, str]:
+    """Return the help text of each command in ``package``; an error if one has none."""
+    helps = {
+        module.__name__.rpartition(".")[2]: str(module.Command.help)
+        for module in _modules(package)
+        if hasattr(module, "Command")
+    }
+    for name, text in helps.items():
+        if not text:
+            raise UndocumentedError(f"the command {name} has no help text")
+    return helps
+
+
+def presets() -> str:
+    """Return the timeouts by authenticator assurance level."""
+    rows = []
+    for name in ("AAL1", "AAL2", "AAL3"):
+        preset: policy.Policy = getattr(policy, name)
+        rows.append(
+            [
+                f"`sojourn.{name}`",
+                f"`{preset.idle_timeout}` ({_duration(preset.idle_timeout)})",
+                f"`{preset.absolute_timeout}` ({_duration(preset.absolute_timeout or 0)})",
+                f"`{preset.sliding}`",
+            ]
+        )
+    return _table(["", "`SESSION_COOKIE_AGE`", "`ABSOLUTE_TIMEOUT`", "`SLIDING`"], rows)
+
+
+#: What a page may ask for.
+PARTS: dict[str, Callable[[], str]] = {
+    part.__name__: part for part in (settings, errors, stores, engines, commands, presets)
+}
+
+
+# --- text --------------------------------------------------------------------------------------------
+
+
+def _docstring(thing: object) -> str:
+    text = inspect.getdoc(thing)
+    if not text:
+        raise UndocumentedError(f"{thing} has no docstring")
+    return text
+
+
+def _markdown(text: str) -> str:
+    """Return what a docstring says, in Markdown."""
+    text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _duration(seconds: int) -> str:
+    if seconds % 3_600:
+        return f"{seconds // 60} min"
+    hours = seconds // 3_600
+    return f"{hours} h" if hours <= 24 else f"{hours // 24} days"  # noqa: PLR2004 - a day
+
+
+def _modules(package: ModuleType) -> list[ModuleType]:
+    names = [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    return [import_module(name) for name in sorted(names)]
