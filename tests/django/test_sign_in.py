@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib import messages
 from django.contrib.auth import alogin, alogout, login, update_session_auth_hash
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import User, update_last_login
@@ -15,6 +16,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
+from django.middleware.csrf import get_token
 from django.test import AsyncRequestFactory, RequestFactory
 
 from sojourn.django import arevoke_sessions, asessions_of, revoke_sessions, sessions_of
@@ -402,3 +404,41 @@ async def test_many_requests_of_one_browser_at_once_are_all_answered(site: Site)
 def test_signing_out_without_a_session_is_no_error(site: Site) -> None:
     response = Browser().visit(sign_out)
     assert (response.status_code, dict(response.cookies)) == (200, {})
+
+
+def test_djangos_test_client_signs_in_and_out(site: Site, alice: User) -> None:
+    browser = Browser()
+    browser.client.force_login(alice)
+    assert browser.visit(who).content == b"alice"
+    session = browser.client.session
+    session["basket"] = ["apple"]
+    session.save()
+    assert browser.visit(lambda request: request.session["basket"]).content == b"['apple']"
+    browser.client.logout()
+    assert browser.visit(who).content == b""
+    assert site.count == 0
+
+
+def test_csrf_tokens_and_messages_live_in_the_session(
+    site: Site, alice: User, change_settings: Callable[..., None]
+) -> None:
+    change_settings(
+        CSRF_USE_SESSIONS=True,
+        MESSAGE_STORAGE="django.contrib.messages.storage.session.SessionStorage",
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.contrib.messages.middleware.MessageMiddleware",
+        ],
+    )
+    browser = signed_in(alice)
+    browser.visit(lambda request: messages.success(request, "Bought."))
+    browser.visit(get_token)
+    secret = site.stored(browser.token)["_csrftoken"]
+    browser.visit(get_token)
+    assert site.stored(browser.token)["_csrftoken"] == secret
+    shown = browser.visit(lambda request: [str(message) for message in messages.get_messages(request)])
+    assert shown.content == b"['Bought.']"
+    again = browser.visit(lambda request: [str(message) for message in messages.get_messages(request)])
+    assert again.content == b"[]"
