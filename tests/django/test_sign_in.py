@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from sojourn.testing import FakeClock
     from tests.django.site import Site
 
-CURL = "curl/8.5.0"
-
 
 def who(request: HttpRequest) -> str:
     return request.user.get_username()
