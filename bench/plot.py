@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 _WIDTH: Final = 760
-_LEFT: Final = 250
+_LEFT: Final = 275
 _RIGHT: Final = 90
 _LINE: Final = 20
 
