@@ -175,6 +175,17 @@ def test_revoking_everywhere_while_a_session_is_renewed_between_its_operations(
     assert site.count == 0
 
 
+def test_a_sign_out_ends_the_session_that_another_request_has_just_renewed(site: Site, alice: User) -> None:
+    browser = signed_in(site, alice)
+    tab = browser.twin()
+    store = site.watch()
+    store.plan(Meanwhile("delete", lambda: tab.visit(renew)))
+    assert browser.visit(sign_out).cookies["sessionid"]["max-age"] == 0
+    assert tab.token != browser.token
+    assert site.stored(tab.token) == {}
+    assert site.count == 0
+
+
 def test_signing_in_on_a_session_that_ends_meanwhile_brings_nothing_of_it_back(
     site: Site, alice: User
 ) -> None:

@@ -341,14 +341,20 @@ class SojournSession(SessionBase):
         self.modified = True  # pyright: ignore[reportIncompatibleVariableOverride]  # Django's: an attribute
 
     def delete(self, session_key: str | None = None) -> None:
-        """End the session of ``session_key``, or this one.  One delete."""
-        key = self.session_key if session_key is None else session_key
-        run(self._asking(self._engine.manager.delete_steps(key)))
+        """End the session of ``session_key``, or this one, also if it was renewed meanwhile.  One delete."""
+        run(self._delete(self._engine.manager, session_key))
 
     async def adelete(self, session_key: str | None = None) -> None:
         """See :meth:`delete`."""
-        key = self.session_key if session_key is None else session_key
-        await run_async(self._asking(self._engine.async_manager.delete_steps(key)))
+        await run_async(self._delete(self._engine.async_manager, session_key))
+
+    def _delete(self, manager: Manager | AsyncManager, session_key: str | None) -> Steps[None]:
+        session: Session | None = self.__dict__.get("_session_cache")
+        if session_key is not None or session is None or session.token != self.session_key:
+            key = self.session_key if session_key is None else session_key
+            yield from self._asking(manager.delete_steps(key))
+        else:
+            yield from self._asking(manager.end_steps(session))
 
     @classmethod
     def clear_expired(cls) -> None:
