@@ -141,30 +141,34 @@ def decide(  # noqa: PLR0911 - a return for each action reads best
         return Decision(Action.CREATE if session or saves else Action.NOTHING, deadline)
     if session.renewal:
         return Decision(Action.MOVE, deadline)
+    touch_interval = min((deadline - now) // 10, _LONGEST_TOUCH_INTERVAL)
     if (
         session.restarts
         or session.label is not None
-        or (changes and not _only_moves_deadline(session, changes))
+        or (changes and not _only_moves_deadline(session, changes, within=touch_interval))
     ):
         return Decision(Action.UPDATE, deadline)
     if not (changes or saves or policy.sliding):
         return Decision(Action.NOTHING, session.record.idle_deadline)
     later_by = deadline - session.record.idle_deadline
-    touch_interval = min((deadline - now) // 10, _LONGEST_TOUCH_INTERVAL)
     if -_EARLIER_TOLERANCE <= later_by < touch_interval:
         return Decision(Action.NOTHING, session.record.idle_deadline)
     return Decision(Action.UPDATE if changes else Action.TOUCH, deadline)
 
 
-def _only_moves_deadline(session: Session, changes: Changes) -> bool:
-    """Whether the only change is another number of seconds, or another instant, in ``EXPIRY_KEY``.
+def _only_moves_deadline(session: Session, changes: Changes, *, within: int) -> bool:
+    """Whether the only change is another instant, or hardly another number of seconds, in ``EXPIRY_KEY``.
 
-    Horizon calls ``set_expiry()`` on every page.  Turning "so many seconds" into "until the browser closes"
-    or back is a change the browser has to see, so it is none of these.
+    Horizon calls ``set_expiry()`` on every page, with what is left of a token's life.  The number stored may
+    lag behind by less than ``within`` milliseconds, for the next save of anything else goes by it.  Turning
+    "so many seconds" into "until the browser closes" or back is a change the browser has to see.
     """
     if changes.replaces or changes.removed or set(changes.assigned) != {EXPIRY_KEY}:
         return False
-    return _kind(session.before(EXPIRY_KEY)) == _kind(session[EXPIRY_KEY])
+    before, after = session.before(EXPIRY_KEY), session[EXPIRY_KEY]
+    if _kind(before) != _kind(after):
+        return False
+    return not isinstance(after, int | float) or abs(after - before) * _MILLISECONDS < within
 
 
 def _kind(expiry: Any) -> tuple[type, bool]:

@@ -161,7 +161,7 @@ def test_a_horizon_page_writes_at_most_once_per_touch_interval(
         assert response.cookies["sessionid"]["max-age"] == left
     writes = len(store.calls) - store.counts["load"]
     assert store.counts["load"] == pages
-    assert writes == (0 if shrinking else pages * apart // interval)
+    assert 0 < writes <= pages * apart // interval
 
 
 def test_a_page_that_only_reads_never_writes(site: Site, alice: User, clock: FakeClock) -> None:

@@ -733,3 +733,15 @@ async def test_closing_ends_the_threads_and_later_operations_say_so(path: Path, 
 def test_no_threads_are_a_mistake(path: Path) -> None:
     with pytest.raises(ConfigurationError, match="threads=0"):
         AsyncEmbeddedStore(EmbeddedStore(path), threads=0)
+
+
+def test_S2_a_payload_planted_as_text_is_bytes_like_any_other(path: Path, clock: FakeClock) -> None:
+    with closing(EmbeddedStore(path, clock=clock)) as store:
+        record = new_record(clock)
+        store.create(record)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE session SET payload = CAST(x'ff41' AS TEXT)")
+            connection.commit()
+        found = store.load(record.key)
+        assert found is not None
+        assert found.payload == b"\xffA"

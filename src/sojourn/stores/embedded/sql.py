@@ -57,8 +57,10 @@ SETTINGS: Final = (
 _EXPIRES_AT = "min(idle_deadline, ifnull(absolute_deadline, idle_deadline))"
 _LIVES = f"{_EXPIRES_AT} > ?"
 _DEAD = f"{_EXPIRES_AT} <= ?"
+# What somebody planted as text comes out as bytes, to be refused like any other forgery.
 _COLUMNS = """
-    key, payload, created_at, idle_deadline, absolute_deadline, subject, info, version_origin, version_counter
+    key, CAST(payload AS BLOB), created_at, idle_deadline, absolute_deadline, CAST(subject AS BLOB),
+    CAST(info AS BLOB), version_origin, version_counter
 """
 
 #: One read.  Whether the record lives is decided by the reader, who removes it for good if not; it also
