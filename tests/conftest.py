@@ -6,6 +6,8 @@ from hypothesis import settings
 
 import sojourn
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("sojourn", deadline=None)
 settings.load_profile("sojourn")

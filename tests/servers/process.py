@@ -1,0 +1,96 @@
+"""A server as a child process that never outlives the tests."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["HOST", "Server", "accepts", "free_port"]
+
+HOST = "127.0.0.1"
+
+#: Seconds a server may take to start.
+PATIENCE = 20.0
+
+
+def free_port() -> int:
+    """Return a port nobody listens on, below those the system gives to outgoing connections.
+
+    Among those a client could find itself connected to itself while the server is down.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+
+
+def accepts(address: str | tuple[str, int]) -> bool:
+    """Whether a server listens on this path or (host, port)."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0
+
+
+class Server:
+    """A program to start, kill, stop, continue and start again with the same arguments.
+
+    The kernel kills it when whoever started it dies, even if that was by ``kill -9``.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, is_ready: Callable[[], bool]) -> None:
+        self._arguments = arguments
+        self._is_ready = is_ready
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        assert self._process is None, "it runs already"
+        setpriv = shutil.which("setpriv")
+        guard = [] if setpriv is None else [setpriv, "--pdeathsig", "KILL"]
+        self._process = subprocess.Popen(
+            [*guard, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self._is_ready():
+            assert self._process.poll() is None, f"{self._arguments[0]} ended at once"
+            assert time.monotonic() < deadline, f"{self._arguments[0]} does not answer"
+            time.sleep(0.005)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it as a power failure would; nothing happens if it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """Let it neither answer nor refuse until :meth:`resume`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on where it was."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
