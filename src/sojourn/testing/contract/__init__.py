@@ -21,8 +21,8 @@ server) comes from a fixture, as in any test class::
             return MyStore(self.folder / "sessions", clock=clock)
 
 Settings to override, each a class attribute explained at :class:`~sojourn.testing.contract.bench.Bench`:
-``expiry`` (``"server"`` if the store's own server lets records expire) with its ``grain``, ``clients``,
-``racers``, ``rounds`` and ``big_payload``.
+``expiry`` (``"server"`` if the store's own server lets records expire) with its ``grain``, ``touch_grain``,
+``clients``, ``racers``, ``rounds`` and ``big_payload``.
 
 The promises, to be read in this order:
 

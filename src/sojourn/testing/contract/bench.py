@@ -83,6 +83,9 @@ class Bench:
     expiry: ClassVar[Literal["clock", "server"]] = "clock"
     #: With a server: the seconds by which it may be off when it lets a record expire.
     grain: ClassVar[float] = 1.0
+    #: The seconds by which a loaded idle deadline may be off that was set by a touch: 0 unless the store
+    #: keeps it as a server's time to live, which may count in whole seconds.
+    touch_grain: ClassVar[float] = 0.0
     #: Stores one test makes and lets race.  More than one if all of them keep the same records, as the
     #: workers of a deployment do: a lock inside one of them then proves nothing.
     clients: ClassVar[int] = 1
@@ -130,6 +133,12 @@ class Bench:
     def surely_dead(self, deadline: int) -> int:
         """Return the first instant at which a record with ``deadline`` must be dead."""
         return deadline if self.expiry == "clock" else deadline + round(self.grain * 1000)
+
+    def is_touched(self, loaded: Record | None, touched: Record) -> bool:
+        """Whether ``loaded`` is ``touched``, its idle deadline to the ``touch_grain``."""
+        if loaded is None or replace(loaded, idle_deadline=touched.idle_deadline) != touched:
+            return False
+        return abs(loaded.idle_deadline - touched.idle_deadline) <= self.touch_grain * 1000
 
     async def expired(self, store: AnyStore, clock: ContractClock, **fields: Any) -> Record:
         """Return a record as the store had it, which has just died of its idle deadline."""
