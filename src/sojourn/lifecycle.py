@@ -312,7 +312,7 @@ class SessionSteps(Generic[StoreT]):
             return False
         # It has ended already, or another request has renewed it: then it lives under another key, and may be
         # renewed again between the look and the delete.
-        digests = dict.fromkeys((record.subject, *self._keyring.subject_digests(info.subject)))
+        digests = dict.fromkeys(self._keyring.subject_digests(info.subject)) | {record.subject: None}
         for _ in range(_CHASES):
             renewed: list[str] = []
             for digest in digests:
