@@ -40,7 +40,7 @@ def policy() -> None:
 
 def manager() -> None:
     made = Manager(MemoryStore(), keyring())
-    Manager(EmbeddedStore("sessions.sqlite3"), keyring(), policy=AAL2, namespace="shop", timeout=2.5)
+    Manager(EmbeddedStore("sessions.sqlite3"), keyring(), policy=AAL2, timeout=2.5)
     Manager(MemoryStore(), keyring(), polcy=AAL2)  # type: ignore[call-arg]
     Manager(AsyncMemoryStore(MemoryStore()), keyring())  # type: ignore[arg-type]
     Manager(MemoryStore(), "secret")  # type: ignore[arg-type]
