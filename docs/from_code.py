@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import pkgutil
 import re
 import textwrap
 from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sojourn.errors
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _CAPABILITIES = (SubjectIndex, Purge, Scan)
 _MEBIBYTE = 1024 * 1024
+_MEASURED = Path(__file__).parent.parent / "bench" / "reference.json"
 
 
 class UndocumentedError(Exception):
@@ -189,9 +192,24 @@ def presets() -> str:
     return _table(["", "`SESSION_COOKIE_AGE`", "`ABSOLUTE_TIMEOUT`", "`SLIDING`"], rows)
 
 
+def speed() -> str:
+    """Return the figures of one run of the benchmark, for sessions of 2 KB."""
+    run = json.loads(_MEASURED.read_text("utf-8"))
+    operations = {name: sizes["2000"] for name, sizes in run["microseconds"].items() if "2000" in sizes}
+    contenders = list(next(iter(operations.values())))
+    rows = [
+        [name, *(_microseconds(figures.get(name)) for figures in operations.values())] for name in contenders
+    ]
+    machine = (
+        f"CPython {run['python']}, Django {run['django']}, SQLite {run['sqlite']}, "
+        f"{run['cpus']} cores ({run['machine']})."
+    )
+    return f"{_table(['', *operations], rows)}\n\n{machine}"
+
+
 #: What a page may ask for.
 PARTS: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (settings, errors, stores, engines, commands, presets)
+    part.__name__: part for part in (settings, errors, stores, engines, commands, presets, speed)
 }
 
 
@@ -214,6 +232,12 @@ def _markdown(text: str) -> str:
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _microseconds(figure: float | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure:.1f}" if figure < 10 else f"{figure:.0f}"  # noqa: PLR2004 - three digits at most
 
 
 def _duration(seconds: int) -> str:
