@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.errors import DecodeError
@@ -97,31 +98,41 @@ class Recorder:
         restarts it or has another subject than before.  Raises ``PayloadTooLargeError``.
         """
         payload = frame(encodings, limit=self.max_payload)
-        view = Session(self.codec, encodings)
+        view = session if source is session.record else Session(self.codec, encodings)
         expiry = view.get(EXPIRY_KEY)
         deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
         subject = self.subject_of(view)
         digest = None if subject is None else self.keyring.subject_digest(subject)
-        goes_on = source is not None and self._belongs_to(source, subject, digest)
-        created_at = source.created_at if source is not None and goes_on and not session.restarts else now
+        former = source if source is not None and self._belongs_to(source, subject, digest) else None
+        created_at = now if former is None or session.restarts else former.created_at
         key = source.key if source is not None and token == session.token else self.key(token)
         absolute_deadline = self.policy.absolute_deadline(created_at)
         info = b""
         if subject is not None:
-            bound = authenticated(key, created_at, absolute_deadline, digest, b"")
-            timeout = None if isinstance(expiry, str) else deadline - now
-            before = self.info(source) if source is not None and goes_on else None
-            label = session.label
-            if label is None:
-                label = "" if before is None else before.label
-            plain = Info(
-                session_id=secrets.token_bytes(_SESSION_ID) if before is None else before.session_id,
-                subject=subject,
-                label=label,
-                idle_timeout=timeout,
-                written_at=now,
-            )
-            info = self.sealing.seal_info(plain.encode(), bound)
+            ends_at_instant = isinstance(expiry, str | datetime)
+            if (
+                former is not None
+                and session.label is None
+                and not ends_at_instant
+                and session.base.get(EXPIRY_KEY) == encodings.get(EXPIRY_KEY)
+                and (former.key, former.created_at, former.absolute_deadline, former.subject)
+                == (key, created_at, absolute_deadline, digest)
+            ):
+                info = former.info  # as it is: sealed again it would say the same
+            else:
+                before = None if former is None else self.info(former)
+                label = session.label
+                if label is None:
+                    label = "" if before is None else before.label
+                plain = Info(
+                    session_id=secrets.token_bytes(_SESSION_ID) if before is None else before.session_id,
+                    subject=subject,
+                    label=label,
+                    idle_timeout=None if ends_at_instant else deadline - now,
+                    written_at=now,
+                )
+                bound = authenticated(key, created_at, absolute_deadline, digest, b"")
+                info = self.sealing.seal_info(plain.encode(), bound)
         context = authenticated(key, created_at, absolute_deadline, digest, info)
         return Record(
             key=key,

@@ -39,18 +39,19 @@ Steps: TypeAlias = Generator[Step, Any, T]
 def run(steps: Steps[T]) -> T:
     """Carry out ``steps`` with plain calls; return what they return."""
     answer: Any = None
-    error: Exception | None = None
     try:
+        step = next(steps)
         while True:
-            step = steps.send(answer) if error is None else steps.throw(error)
-            answer, error = None, None
             try:
-                if isinstance(step, Pause):
-                    time.sleep(step.seconds)
+                if isinstance(step, tuple):
+                    call, *arguments = step
+                    answer = call(*arguments)
                 else:
-                    answer = step[0](*step[1:])
-            except Exception as raised:  # noqa: BLE001 - the generator decides what becomes of it
-                error = raised
+                    answer = time.sleep(step.seconds)
+            except Exception as error:  # noqa: BLE001 - the generator decides what becomes of it
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result

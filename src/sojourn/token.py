@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as HASH
 
 __all__ = ["TOKEN_LENGTH", "is_token", "key_for", "new_token"]
 
@@ -32,4 +37,11 @@ def key_for(token: str, *, namespace: str) -> str:
     SHA-256 over a label, ``namespace`` and the token.  Unkeyed on purpose: 240 random bits need no
     secret, and a keyed digest would sign everybody out when the server secret changes.
     """
-    return sha256(f"sojourn key 1\0{len(namespace)}\0{namespace}\0{token}".encode()).hexdigest()
+    digest = _labelled(namespace).copy()
+    digest.update(token.encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _labelled(namespace: str) -> HASH:
+    return sha256(f"sojourn key 1\0{len(namespace)}\0{namespace}\0".encode())

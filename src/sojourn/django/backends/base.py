@@ -1,7 +1,7 @@
 """Django's session interface on a Sojourn manager.
 
-``SessionBase`` keeps the mapping and the expiry methods; this replaces what touches the store.  Each flow is
-written once, as steps that call a manager, and carried out on the sync manager or awaited on the async one.
+``SessionBase`` keeps the mapping and the expiry methods; this replaces what touches the store.  A method and
+its ``a…`` twin differ in which manager they call, and share what they do before and after.
 
 Where it differs from Django's engines, on purpose:
 
@@ -16,8 +16,7 @@ Where it differs from Django's engines, on purpose:
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
@@ -29,22 +28,17 @@ from sojourn.django.engine import engine_of
 from sojourn.django.labels import browser_label
 from sojourn.errors import EncodeError, SessionGoneError, StoreUnavailableError
 from sojourn.policy import Action
-from sojourn.steps import run, run_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     from django.http import HttpRequest
 
     from sojourn.django.engine import Engine
-    from sojourn.manager import AsyncManager, Manager
     from sojourn.session import Changes, Session
-    from sojourn.steps import Steps
 
 __all__ = ["SojournSession"]
-
-T = TypeVar("T")
 
 #: How many of the session cookies in one request are looked up.
 _MOST_CANDIDATES: Final = 4
@@ -63,6 +57,28 @@ class _LeftAlone:
     def __bool__(self) -> bool:
         self._answer = not self._answer
         return self._answer
+
+
+class _Noting:
+    """Take note on the session if the store does not answer, or if the session was ended meanwhile."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: SojournSession) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        """Begin to listen."""
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
+        """Raise ``UpdateError`` for ``SessionGoneError``; let anything else pass."""
+        if error is None:
+            return
+        if isinstance(error, StoreUnavailableError):
+            self._session.unavailable = str(error)
+        elif isinstance(error, SessionGoneError):
+            self._session.interrupt()
+            raise UpdateError(str(error)) from error
 
 
 class SojournSession(SessionBase):
@@ -185,30 +201,33 @@ class SojournSession(SessionBase):
 
     def load(self) -> Session:  # type: ignore[override]  # a mapping, as what Django loads is
         """Return the stored session, or an empty one.  One load for each key the browser sent."""
-        return run(self._load(self._engine.manager))
+        manager = self._engine.manager
+        with _Noting(self):
+            session = manager.open(self.session_key)
+            for other in self._others:
+                if session.token is not None:
+                    break
+                session = manager.open(other)
+        return self._found(session)
 
     async def aload(self) -> Session:  # type: ignore[override]  # likewise
         """See :meth:`load`."""
-        return await run_async(self._load(self._engine.async_manager))
+        manager = self._engine.async_manager
+        with _Noting(self):
+            session = await manager.open(self.session_key)
+            for other in self._others:
+                if session.token is not None:
+                    break
+                session = await manager.open(other)
+        return self._found(session)
 
-    def _load(self, manager: Manager | AsyncManager) -> Steps[Session]:
-        session = yield from self._asking(manager.open_steps(self.session_key))
-        for other in self._others:
-            if session.token is not None:
-                break
-            session = yield from self._asking(manager.open_steps(other))
-        self._session_key = session.token
+    def _found(self, session: Session) -> Session:
         if session.token is None:
+            self._session_key = None
             self._unknown = self._unknown or session.unknown_token
+        elif self._others:
+            self._session_key = session.token
         return session
-
-    def _asking(self, steps: Steps[T]) -> Steps[T]:
-        """Take these steps of the manager; take note if the store does not answer."""
-        try:
-            return (yield from steps)
-        except StoreUnavailableError as error:
-            self.unavailable = str(error)
-            raise
 
     def _get_session(self, no_load: bool = False) -> Session:  # noqa: FBT001, FBT002 - as Django calls it
         """Return the session, loaded at the first access; a new one without a key or with ``no_load``."""
@@ -244,28 +263,33 @@ class SojournSession(SessionBase):
         Raises ``UpdateError`` if the session was ended meanwhile, ``CreateError`` if ``must_create`` and it
         is stored already, ``sojourn.errors.EncodeError`` for a value that cannot be stored.
         """
-        session = self._get_session(no_load=must_create)
-        run(self._save(self._engine.manager, session, must_create=must_create))
+        session = self._to_save(self._get_session(no_load=must_create), must_create=must_create)
+        with _Noting(self):
+            self._engine.manager.commit(session, saves=True, idle_timeout=self.get_session_cookie_age())
+        self._saved(session)
 
     async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - as Django calls it
         """See :meth:`save`."""
-        session = await self._aget_session(no_load=must_create)
-        await run_async(self._save(self._engine.async_manager, session, must_create=must_create))
+        session = self._to_save(await self._aget_session(no_load=must_create), must_create=must_create)
+        with _Noting(self):
+            await self._engine.async_manager.commit(
+                session, saves=True, idle_timeout=self.get_session_cookie_age()
+            )
+        self._saved(session)
 
-    def _save(
-        self, manager: Manager | AsyncManager, session: Session, *, must_create: bool = False
-    ) -> Steps[None]:
+    def interrupt(self) -> None:
+        """Take note that the session was ended meanwhile: nothing of it is saved any more."""
+        self._interrupted = True
+        self.modified = False
+
+    def _to_save(self, session: Session, *, must_create: bool) -> Session:
         if must_create and session.record is not None:
             raise CreateError("the session is stored already")
         if self._interrupted:
             raise UpdateError("the session was ended or has expired during the request; nothing was saved")
-        commit = partial(manager.commit, saves=True, idle_timeout=self.get_session_cookie_age())
-        try:
-            yield from self._asking(_one_step(commit, session))
-        except SessionGoneError as error:
-            self._interrupted = True
-            self.modified = False
-            raise UpdateError(str(error)) from error
+        return session
+
+    def _saved(self, session: Session) -> None:
         self._session_key = session.token
         self._unknown = False
         self._discounted = None
@@ -274,43 +298,46 @@ class SojournSession(SessionBase):
 
     def create(self) -> None:
         """Store the present data as a session of its own, under a new key."""
-        session = self._begin(self._get_session(no_load=True))
-        run(self._save(self._engine.manager, session))
+        self._begin(self._get_session(no_load=True))
+        self.save()
 
     async def acreate(self) -> None:
         """See :meth:`create`."""
-        session = self._begin(await self._aget_session(no_load=True))
-        await run_async(self._save(self._engine.async_manager, session))
+        self._begin(await self._aget_session(no_load=True))
+        await self.asave()
 
-    def _begin(self, former: Session) -> Session:
+    def _begin(self, former: Session) -> None:
         if former.record is not None:
             self._session_cache = self._engine.manager.new_session()
             self._session_cache.update(former)
         self._renewed = True
         self._interrupted = False
         self.modified = True
-        return self._session_cache
 
     def cycle_key(self) -> None:
         """Give the session a new key; the old one is dead from here on.
 
         Raises ``SessionInterrupted`` if a signed-in session was ended meanwhile.
         """
-        run(self._cycle_key(self._engine.manager, self._get_session()))
+        self._renew(self._get_session())
+        try:
+            self.save()
+        except UpdateError as error:
+            raise SessionInterrupted(str(error)) from error
 
     async def acycle_key(self) -> None:
         """See :meth:`cycle_key`."""
-        await run_async(self._cycle_key(self._engine.async_manager, await self._aget_session()))
+        self._renew(await self._aget_session())
+        try:
+            await self.asave()
+        except UpdateError as error:
+            raise SessionInterrupted(str(error)) from error
 
-    def _cycle_key(self, manager: Manager | AsyncManager, session: Session) -> Steps[None]:
+    def _renew(self, session: Session) -> None:
         self._renewed = True
         self.modified = True
         if session.record is not None:
             session.renew()
-        try:
-            yield from self._save(manager, session)
-        except UpdateError as error:
-            raise SessionInterrupted(str(error)) from error
 
     def clear(self) -> None:
         """Remove every key; at the save, what is set after this replaces whatever is stored."""
@@ -342,19 +369,28 @@ class SojournSession(SessionBase):
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session of ``session_key``, or this one, also if it was renewed meanwhile.  One delete."""
-        run(self._delete(self._engine.manager, session_key))
+        own, manager = self._own(session_key), self._engine.manager
+        with _Noting(self):
+            if own is None:
+                manager.delete(self.session_key if session_key is None else session_key)
+            else:
+                manager.end(own)
 
     async def adelete(self, session_key: str | None = None) -> None:
         """See :meth:`delete`."""
-        await run_async(self._delete(self._engine.async_manager, session_key))
+        own, manager = self._own(session_key), self._engine.async_manager
+        with _Noting(self):
+            if own is None:
+                await manager.delete(self.session_key if session_key is None else session_key)
+            else:
+                await manager.end(own)
 
-    def _delete(self, manager: Manager | AsyncManager, session_key: str | None) -> Steps[None]:
+    def _own(self, session_key: str | None) -> Session | None:
+        """Return the session behind this one if it was loaded and is the one meant."""
         session: Session | None = self.__dict__.get("_session_cache")
         if session_key is not None or session is None or session.token != self.session_key:
-            key = self.session_key if session_key is None else session_key
-            yield from self._asking(manager.delete_steps(key))
-        else:
-            yield from self._asking(manager.end_steps(session))
+            return None
+        return session
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -378,10 +414,6 @@ class SojournSession(SessionBase):
         session.restarts = True
         if not self._renewed and session.record is not None:
             self.cycle_key()
-
-
-def _one_step(call: Callable[[Session], object], session: Session) -> Steps[None]:
-    yield call, session
 
 
 def _note_sign_in(request: HttpRequest | None = None, **_: object) -> None:
