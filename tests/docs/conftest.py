@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
-from tests.django.conftest import alice, bob, change_settings, database, make_site, users
+from tests.django.conftest import change_settings, database, make_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.django.site import Site
 
-__all__ = ["alice", "bob", "change_settings", "database", "make_site", "users"]
+__all__ = ["change_settings", "database", "make_site"]
 
 
 @pytest.fixture
@@ -39,10 +39,20 @@ def page_site(folder: Path, make_site: Callable[..., Site], database: None) -> S
     return site
 
 
+def _user(name: str) -> Iterator[User]:
+    users: Any = get_user_model()
+    made: User = users.objects.create_user(name, password="correct-horse")
+    yield made
+    made.delete()
+
+
 @pytest.fixture
 def ada(database: None) -> Iterator[User]:
     """The user that pages speak of."""
-    users: Any = get_user_model()
-    made: User = users.objects.create_user("ada", password="correct-horse")
-    yield made
-    made.delete()
+    yield from _user("ada")
+
+
+@pytest.fixture
+def grace(database: None) -> Iterator[User]:
+    """Another."""
+    yield from _user("grace")

@@ -61,13 +61,13 @@ def assign(request: HttpRequest) -> None:
 
 @pytest.mark.parametrize("engine", ["cache", "db", "cached_db"])
 def test_the_rows_of_djangos_engines_are_what_they_cost(
-    engine: str, page_site: Site, alice: User, bob: User, cache_calls: list[str]
+    engine: str, page_site: Site, ada: User, grace: User, cache_calls: list[str]
 ) -> None:
     row = table()[f"Django's `{engine}`"]
     counted: dict[str, int] = {}
     with override_settings(SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}"):
         modified = Browser(token=page_site.saved(basket=["pear"]).session_key)
-        for name, request in [*requests(page_site, alice, bob), ("modified", lambda: modified.visit(assign))]:
+        for name, request in [*requests(page_site, ada, grace), ("modified", lambda: modified.visit(assign))]:
             if name not in row:
                 continue
             cache_calls.clear()
