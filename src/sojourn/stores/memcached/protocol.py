@@ -1,0 +1,164 @@
+"""The meta commands Sojourn needs, as bytes, and the replies to them.  No I/O.
+
+Memcached's own description is ``doc/protocol.txt``, "Meta Commands".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Final
+
+__all__ = [
+    "Answer",
+    "Exchange",
+    "GarbledReplyError",
+    "RefusedError",
+    "Replies",
+    "Reply",
+    "Witness",
+    "add",
+    "delete",
+    "delete_unchanged",
+    "fetch",
+    "replace",
+    "touch",
+]
+
+#: A reply to a meta command: its status and flags, after "VA" the size of the value that follows.
+_HEADER: Final = re.compile(rb"(HD|EN|NF|NS|EX|VA (\d{1,9}))((?: [A-Za-z](?:-?\d{1,20})?)*) ?")
+_REFUSAL: Final = re.compile(rb"(?:CLIENT_|SERVER_)?ERROR[ -~]{0,120}")
+_LONGEST_HEADER: Final = 256
+
+
+class GarbledReplyError(Exception):
+    """What came is no reply to what was asked: the connection is of no use any more."""
+
+
+class RefusedError(Exception):
+    """Memcached answered with an error.  The text is memcached's."""
+
+
+class Witness(NamedTuple):
+    """Which connections can tell that the server has not been restarted since a reply.
+
+    Those of the pool that were opened before, up to the one of this number: they would be broken.
+    """
+
+    pool: object
+    number: int
+
+
+class Exchange(NamedTuple):
+    """One round trip to the node of a key."""
+
+    key: bytes
+    request: bytes
+    #: How many replies there will be.
+    replies: int = 1
+    #: If not ``None``: only on a connection for which this speaks.
+    witness: Witness | None = None
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    replies: list[Reply]
+    witness: Witness
+
+
+class Reply(NamedTuple):
+    """One reply to one command."""
+
+    #: HD: done, VA: with a value, EN and NF: no such item, NS: not stored, EX: another CAS id.
+    status: bytes
+    value: bytes
+    flags: bytes
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the item is marked so."""
+        return b" X" in self.flags
+
+    def number(self, flag: str) -> int | None:
+        """Return the number that comes with ``flag``, ``None`` if there is none."""
+        at = self.flags.find(b" " + flag.encode())
+        digits = b"" if at < 0 else self.flags[at + 2 :].split(b" ", 1)[0]
+        return int(digits) if digits else None
+
+
+def fetch(key: bytes) -> Exchange:
+    """VA with ``c`` (CAS id), ``t`` (time to live) and X if touched; EN."""
+    return Exchange(key, b"mg %b v c t\r\n" % key)
+
+
+def add(key: bytes, value: bytes, *, ttl: int, flags: int) -> Exchange:
+    """HD with ``c`` if it was stored, NS if there is an item."""
+    return Exchange(key, b"ms %b %d ME T%d F%d c\r\n%b\r\n" % (key, len(value), ttl, flags, value))
+
+
+def replace(key: bytes, value: bytes, *, ttl: int, flags: int, cas: int, witness: Witness) -> Exchange:
+    """HD with ``c`` if the item had this CAS id, EX if another, NF if there is none."""
+    request = b"ms %b %d C%d T%d F%d c\r\n%b\r\n" % (key, len(value), cas, ttl, flags, value)
+    return Exchange(key, request, 1, witness)
+
+
+def touch(key: bytes, *, ttl: int) -> Exchange:
+    """HD with ``f`` or EN, to know what is touched; then HD, or NF if there is no item."""
+    return Exchange(key, b"mg %b f\r\nmd %b I T%d\r\n" % (key, key, ttl), 2)
+
+
+def delete(key: bytes) -> Exchange:
+    """HD with ``f`` or EN, to know what is deleted; then HD, or NF if there was no item."""
+    return Exchange(key, b"mg %b f\r\nmd %b\r\n" % (key, key), 2)
+
+
+def delete_unchanged(key: bytes, *, cas: int, witness: Witness) -> Exchange:
+    """HD if the item had this CAS id, EX if another, NF if there is none."""
+    return Exchange(key, b"md %b C%d\r\n" % (key, cas), 1, witness)
+
+
+class Replies:
+    """Takes bytes as they come in until there are ``expected`` replies."""
+
+    __slots__ = ("_at", "_buffer", "_expected", "found")
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._buffer = b""
+        self._at = 0
+        self.found: list[Reply] = []
+
+    def feed(self, data: bytes) -> bool:
+        """Take ``data``; return whether that was the last of it.
+
+        Raises ``RefusedError`` and ``GarbledReplyError``, after which the connection has to be closed.
+        """
+        buffer = self._buffer = self._buffer + data if self._buffer else data
+        while len(self.found) < self._expected:
+            end = buffer.find(b"\r\n", self._at)
+            if end < 0:
+                if len(buffer) - self._at > _LONGEST_HEADER:
+                    raise GarbledReplyError
+                return False
+            match = _HEADER.fullmatch(buffer, self._at, end)
+            if match is None:
+                if _REFUSAL.fullmatch(buffer, self._at, end):
+                    raise RefusedError(buffer[self._at : end].decode())
+                raise GarbledReplyError
+            status, size, flags = match.groups()
+            value, after = b"", end + 2
+            if size is not None:
+                start, after = after, after + int(size) + 2
+                if len(buffer) < after:
+                    return False
+                value, status = buffer[start : after - 2], b"VA"
+                if buffer[after - 2 : after] != b"\r\n":
+                    raise GarbledReplyError
+            self.found.append(Reply(status, value, flags))
+            self._at = after
+        if self._at != len(buffer):
+            raise GarbledReplyError
+        return True

@@ -1,0 +1,366 @@
+"""The memcached store when servers and networks fail.
+
+Unavailable is not absent, and what ended stays ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sojourn.clock import SystemClock
+from sojourn.errors import SessionError, SessionGoneError, StoreTimeoutError, StoreUnavailableError
+from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
+from sojourn.stores.memcached.nodes import nodes_of, owner
+from sojourn.testing.records import new_record
+from tests.servers.proxy import FAULTS, Fault, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sojourn.record import Record
+    from tests.servers.memcached import Memcached
+
+CLOCK = SystemClock()
+
+#: Seconds an operation may take here: short, because the tests wait for it.
+SHORT = 0.25
+#: Seconds after which a test says that an operation hangs.
+PATIENCE = 20.0
+OPERATIONS = ("create", "load", "update", "touch", "move", "delete")
+
+
+def call(store: Any, operation: str, record: Record) -> Any:
+    """Ask ``store`` for ``operation``; ``record`` is as it is stored."""
+    return {
+        "create": lambda: store.create(new_record(CLOCK)),
+        "load": lambda: store.load(record.key),
+        "update": lambda: store.update(record, record.version),
+        "touch": lambda: store.touch(record.key, record.idle_deadline),
+        "move": lambda: store.move(record.key, record.version, new_record(CLOCK)),
+        "delete": lambda: store.delete(record.key),
+    }[operation]()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "not connected"])
+def test_F1_F3_each_operation_says_unavailable_within_its_deadline_and_recovers(
+    memcached: Memcached, memcached_proxy: Proxy, fault: Fault, *, connected: bool
+) -> None:
+    """Nothing that is asked while the fault lasts finds, or denies, a session."""
+    with (
+        closing(MemcachedStore(memcached.address, timeout=PATIENCE)) as direct,
+        closing(MemcachedStore(memcached_proxy.address, timeout=SHORT)) as store,
+    ):
+        for operation in OPERATIONS:
+            key = new_record(CLOCK).key
+            direct.create(new_record(CLOCK, key=key))
+            record = store.load(key) if connected else direct.load(key)
+            assert record is not None
+            memcached_proxy.fail(fault)
+            with pytest.raises(StoreUnavailableError) as caught:
+                call(store, operation, record)
+            assert key not in str(caught.value)
+            assert memcached_proxy.address in str(caught.value)
+            if fault in ("blackhole", "slow"):
+                assert caught.type is StoreTimeoutError
+            memcached_proxy.heal()
+            again = new_record(CLOCK)
+            version = store.create(again)
+            store.update(again, version)
+            assert store.load(again.key) is not None
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_F1_F3_asyncio_says_unavailable_within_its_deadline_and_recovers(
+    memcached: Memcached, memcached_proxy: Proxy, fault: Fault
+) -> None:
+    direct = AsyncMemcachedStore(memcached.address, timeout=PATIENCE)
+    store = AsyncMemcachedStore(memcached_proxy.address, timeout=SHORT)
+    async with asyncio.timeout(PATIENCE):
+        for operation in OPERATIONS:
+            key = new_record(CLOCK).key
+            await direct.create(new_record(CLOCK, key=key))
+            record = await store.load(key)
+            assert record is not None
+            memcached_proxy.fail(fault)
+            with pytest.raises(StoreUnavailableError) as caught:
+                await call(store, operation, record)
+            assert memcached_proxy.address in str(caught.value)
+            memcached_proxy.heal()
+            again = new_record(CLOCK)
+            await store.update(again, await store.create(again))
+    await store.close()
+    await direct.close()
+
+
+@pytest.mark.parametrize("after", range(0, 60, 3))
+def test_F1_a_reply_broken_off_anywhere_is_no_answer(
+    memcached: Memcached, memcached_proxy: Proxy, after: int
+) -> None:
+    record = new_record(CLOCK, payload=bytes(200))
+    with closing(MemcachedStore(memcached_proxy.address, timeout=PATIENCE)) as store:
+        store.create(record)
+        memcached_proxy.reset_after = after
+        memcached_proxy.fail("reset")
+        with pytest.raises(StoreUnavailableError):
+            store.load(record.key)
+        memcached_proxy.heal()
+        assert store.load(record.key) is not None
+
+
+@pytest.mark.parametrize("fault", ["reset", "garbage", "blackhole"])
+def test_F3_a_create_without_an_answer_is_never_sent_again(
+    memcached: Memcached, memcached_proxy: Proxy, fault: Fault
+) -> None:
+    with closing(MemcachedStore(memcached_proxy.address, timeout=SHORT)) as store:
+        store.load(new_record(CLOCK).key)
+        before = memcached_proxy.round_trips
+        memcached_proxy.fail(fault)
+        with pytest.raises(StoreUnavailableError):
+            store.create(new_record(CLOCK))
+        assert memcached_proxy.round_trips == before + 1
+
+
+def test_F3_waiting_for_a_connection_counts_against_the_deadline(memcached_proxy: Proxy) -> None:
+    memcached_proxy.fail("blackhole")
+    with closing(MemcachedStore(memcached_proxy.address, timeout=SHORT, max_connections=1)) as store:
+        errors: list[str] = []
+
+        def ask() -> None:
+            try:
+                store.load(new_record(CLOCK).key)
+            except StoreTimeoutError as error:
+                errors.append(str(error))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(errors) == 4
+        assert any("max_connections" in error for error in errors)
+
+
+def test_F1_what_somebody_else_put_there_is_neither_a_session_nor_the_absence_of_one(
+    memcached: Memcached,
+) -> None:
+    key = new_record(CLOCK).key
+    for planted in (b"", b"x", b"\x80\x04pickled", bytes(100), b"\xa1\x03" + b"\xff" * 44):
+        memcached.ask(b"ms sojourn:%s %d\r\n%s\r\n" % (key.encode(), len(planted), planted))
+        with closing(MemcachedStore(memcached.address, timeout=PATIENCE)) as store:
+            with pytest.raises(StoreUnavailableError, match="key_prefix"):
+                store.load(key)
+            assert store.delete(key) is True
+
+
+def test_a_closed_store_says_so(memcached: Memcached) -> None:
+    store = MemcachedStore(memcached.address)
+    store.load(new_record(CLOCK).key)
+    store.close()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        store.load(new_record(CLOCK).key)
+
+
+# Nodes
+
+
+@dataclass
+class Cluster:
+    """Three memcacheds of a test's own, and a store on them."""
+
+    servers: list[Memcached]
+    store: MemcachedStore
+    candidates: list[tuple[bytes, Memcached]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        nodes = nodes_of([server.address for server in self.servers])
+        self.candidates = [
+            (str(node).encode(), server) for node, server in zip(nodes, self.servers, strict=True)
+        ]
+
+    def owner(self, key: str) -> Memcached:
+        return owner(b"sojourn:" + key.encode(), self.candidates)
+
+    def record_on(self, server: Memcached, **fields: Any) -> Record:
+        """Return a new record that belongs to ``server``."""
+        while self.owner((record := new_record(CLOCK, **fields)).key) is not server:
+            pass
+        return record
+
+
+@pytest.fixture
+def cluster(new_memcached: Callable[..., Memcached]) -> Iterator[Cluster]:
+    servers = [new_memcached() for _ in range(3)]
+    addresses = [server.address for server in servers]
+    with closing(MemcachedStore(addresses, timeout=SHORT)) as store:
+        yield Cluster(servers, store)
+
+
+def test_F1_sessions_of_a_dead_node_are_unavailable_and_never_looked_for_elsewhere(cluster: Cluster) -> None:
+    records = {id(server): cluster.record_on(server) for server in cluster.servers}
+    for record in records.values():
+        cluster.store.create(record)
+    for server in cluster.servers:
+        assert server.count() == 1, "each session is where the test thinks it is"
+    dead = cluster.servers[0]
+    dead.kill()
+    for operation in OPERATIONS[1:]:
+        with pytest.raises(StoreUnavailableError):
+            call(cluster.store, operation, records[id(dead)])
+    with pytest.raises(StoreUnavailableError):
+        cluster.store.create(cluster.record_on(dead))
+    for server in cluster.servers[1:]:
+        assert cluster.store.load(records[id(server)].key) is not None
+        assert server.count() == 1
+    dead.start()
+    assert cluster.store.load(records[id(dead)].key) is None, "it came back empty"
+
+
+def test_C1_a_logout_that_did_not_reach_its_node_is_not_acknowledged(cluster: Cluster) -> None:
+    server = cluster.servers[0]
+    record = cluster.record_on(server)
+    cluster.store.create(record)
+    server.stop()
+    with pytest.raises(StoreTimeoutError):
+        cluster.store.delete(record.key)
+    server.resume()
+    cluster.store.delete(record.key)  # now it is
+    server.stop()
+    server.resume()
+    assert cluster.store.load(record.key) is None
+    with pytest.raises(SessionGoneError):
+        cluster.store.update(record, record.version)
+    assert cluster.store.touch(record.key, record.idle_deadline) is False
+
+
+def test_C1_what_a_stopped_node_still_has_to_read_revives_no_session(cluster: Cluster) -> None:
+    """Writes that timed out lie in its sockets and are carried out when it goes on."""
+    server = cluster.servers[0]
+    for write in ("update", "touch", "move"):
+        record = cluster.record_on(server)
+        cluster.store.create(record)
+        loaded = cluster.store.load(record.key)
+        assert loaded is not None
+        renewed = cluster.record_on(server)
+        server.stop()
+        for _ in range(3):
+            with suppress(StoreUnavailableError):
+                if write == "move":
+                    cluster.store.move(record.key, loaded.version, renewed)
+                else:
+                    call(cluster.store, write, loaded)
+        server.resume()
+        while True:
+            with suppress(StoreTimeoutError):
+                cluster.store.delete(record.key)
+                break
+        time.sleep(0.05)
+        assert cluster.store.load(record.key) is None
+
+
+@pytest.mark.parametrize("broken", ["old", "new"])
+def test_T3_a_move_between_nodes_of_which_one_is_dead_leaves_the_session_where_it_was(
+    cluster: Cluster, broken: str
+) -> None:
+    here, there = cluster.servers[:2]
+    old, new = cluster.record_on(here), cluster.record_on(there)
+    version = cluster.store.create(old)
+    dead = here if broken == "old" else there
+    dead.kill()
+    with pytest.raises(StoreUnavailableError):
+        cluster.store.move(old.key, version, new)
+    dead.start()
+    assert cluster.store.load(new.key) is None
+    assert (cluster.store.load(old.key) is None) == (broken == "old"), "gone only with its node"
+
+
+@dataclass
+class Visitors:
+    """Users who sign in, work and sign out, on a store of their own."""
+
+    addresses: list[str]
+    counts: Counter[str] = field(default_factory=Counter)
+    #: Records of sessions whose end was acknowledged.
+    ended: list[Record] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def come_and_go(self, seed: int) -> None:
+        chance = random.Random(seed)
+        with closing(MemcachedStore(self.addresses, timeout=SHORT)) as store:
+            while not self.over.is_set():
+                try:
+                    self.visit(store, chance)
+                    seen = "visits"
+                except SessionError as error:
+                    seen = type(error).__name__
+                with self.lock:
+                    self.counts[seen] += 1
+
+    def visit(self, store: MemcachedStore, chance: random.Random) -> None:
+        record = new_record(CLOCK)
+        version = store.create(record)
+        for _ in range(chance.randrange(4)):
+            version = store.update(record, version)
+        store.touch(record.key, record.idle_deadline)
+        if chance.random() < 0.3:
+            old, record = record, new_record(CLOCK)
+            store.move(old.key, version, record)
+            self.ended.append(old)
+        store.delete(record.key)
+        self.ended.append(record)
+
+
+def test_C1_three_nodes_under_load_killed_and_stopped_in_turn_revive_no_session(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resting = [[cluster.record_on(server) for _ in range(20)] for server in cluster.servers]
+    for record in itertools.chain(*resting):
+        cluster.store.create(record)
+    visitors = Visitors([server.address for server in cluster.servers])
+    threads = [threading.Thread(target=visitors.come_and_go, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    untouched = 0
+    try:
+        for number, server in enumerate(cluster.servers):
+            for fault, mend in ((server.stop, server.resume), (server.kill, server.start)):
+                fault()
+                time.sleep(0.4)
+                for record in itertools.chain(*resting[number + 1 :]):  # nodes that nothing has happened to
+                    untouched += patiently(cluster.store, record) is not None
+                mend()
+                time.sleep(0.3)
+    finally:
+        visitors.over.set()
+        for thread in threads:
+            thread.join()
+    revived = sum(patiently(cluster.store, record) is not None for record in visitors.ended)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nof 3 nodes each stopped and killed: {len(visitors.ended)} sessions ended, {revived} revived, "
+            f"{untouched} reads of other nodes' sessions; {dict(visitors.counts)}\n"
+        )
+    assert revived == 0
+    assert len(visitors.ended) > 100
+    assert untouched == 2 * (40 + 20)
+    assert visitors.counts["StoreTimeoutError"] > 0
+    assert visitors.counts["StoreUnavailableError"] > 0
+
+
+def patiently(store: MemcachedStore, record: Record) -> Record | None:
+    """Load from a node that is there, on a machine that may be busy."""
+    while True:
+        with suppress(StoreTimeoutError):
+            return store.load(record.key)
