@@ -18,7 +18,7 @@ demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 fo
 	@$(RUN)/python examples/demo/serve.py --port $(PORT)
 
 test: $(VENV)/.test $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
-	@tools/debian_packages.sh memcached
+	@tools/debian_packages.sh memcached redis-server
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
 
 promises: $(VENV)/.test  ## Print each promise with the tests that prove it

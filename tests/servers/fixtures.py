@@ -12,9 +12,11 @@ import pytest
 
 from tests.servers.memcached import Memcached
 from tests.servers.proxy import Proxy
+from tests.servers.valkey import PROGRAMS, Cluster, Sentinels, Valkey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,17 @@ ENGINES = (
         ("memcached",),
         "memcached",
         frozenset(("memcached", "new_memcached", "memcached_nodes", "memcached_proxy")),
+    ),
+    Engine(
+        "Valkey or Redis",
+        PROGRAMS,
+        "redis-server",
+        frozenset(
+            (
+                *("valkey", "new_valkey", "valkey_proxy"),
+                *("valkey_cluster", "new_cluster", "valkey_sentinels", "new_sentinels"),
+            )
+        ),
     ),
 )
 
@@ -68,11 +81,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=left_out)
 
 
-@pytest.fixture(scope="session")
-def _has_memcached() -> None:
-    [engine] = [engine for engine in ENGINES if engine.name == "memcached"]
+def _demand(name: str) -> None:
+    [engine] = [engine for engine in ENGINES if engine.name == name]
     if not engine.is_installed:
         pytest.fail(f"apt-get install {engine.package}")
+
+
+@pytest.fixture(scope="session")
+def _has_memcached() -> None:
+    _demand("memcached")
 
 
 @pytest.fixture(scope="session")
@@ -127,3 +144,82 @@ def memcached_proxy(memcached: Memcached) -> Iterator[Proxy]:
     """A proxy before ``memcached``."""
     with Proxy(memcached.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def _has_valkey() -> None:
+    _demand("Valkey or Redis")
+
+
+@pytest.fixture(scope="session")
+def valkey(_has_valkey: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server that tests share, each under a key prefix of its own; not to be killed."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def new_valkey(_has_valkey: None, tmp_path: Path) -> Iterator[Callable[..., Valkey]]:
+    """Start a server of this test's own, to be killed, stopped and resumed."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> Valkey:
+            server = Valkey(tmp_path / "valkey", *options)
+            stack.callback(server.kill)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def valkey_proxy(valkey: Valkey) -> Iterator[Proxy]:
+    """A proxy before ``valkey``."""
+    with Proxy(valkey.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster(_has_valkey: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Cluster that tests share, each under a key prefix of its own; not to be killed."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+@pytest.fixture
+def new_cluster(_has_valkey: None, tmp_path: Path) -> Iterator[Cluster]:
+    """A Cluster of this test's own, to be harmed."""
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+@pytest.fixture
+def new_sentinels(_has_valkey: None, tmp_path: Path) -> Iterator[Sentinels]:
+    """A primary with a replica and Sentinels of this test's own, to be harmed."""
+    sentinels = Sentinels(tmp_path)
+    try:
+        sentinels.start()
+        yield sentinels
+    finally:
+        sentinels.kill()
+
+
+@pytest.fixture(scope="session")
+def valkey_sentinels(_has_valkey: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    """A primary with Sentinels that tests share, each under a key prefix of its own; not to be killed."""
+    sentinels = Sentinels(tmp_path_factory.mktemp("sentinels"))
+    try:
+        sentinels.start()
+        yield sentinels
+    finally:
+        sentinels.kill()
