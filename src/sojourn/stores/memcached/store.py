@@ -6,6 +6,7 @@ import itertools
 import os
 import select
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
@@ -17,7 +18,6 @@ from sojourn.stores.memcached.operations import Operations
 from sojourn.stores.memcached.protocol import Answer, Replies, Witness
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Sequence
 
     from sojourn.clock import Clock
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["MemcachedStore"]
 
 T = TypeVar("T")
+
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 _stores: WeakSet[MemcachedStore] = WeakSet()
 
@@ -215,15 +217,21 @@ class _Pool:
 
 
 class _Connection:
-    """One connection, used by one thread at a time."""
+    """One connection, used by one thread at a time.
 
-    __slots__ = ("_poll", "_socket", "number")
+    It never blocks: waiting is asking ``poll`` with the time left, and most often a send needs none.
+    """
+
+    __slots__ = ("_pending", "_poll", "_socket", "number")
 
     def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)  # noqa: FBT003 - positional only
         self._socket = connected
         poll = select.poll()
         poll.register(connected, select.POLLIN)
         self._poll = poll.poll
+        #: Whether bytes are here already, decrypted.
+        self._pending = connected.pending if isinstance(connected, ssl.SSLSocket) else _nothing
         self.number = 0
 
     def is_quiet(self) -> bool:
@@ -232,20 +240,39 @@ class _Connection:
 
     def exchange(self, exchange: Exchange, clock: Clock, deadline: float) -> list[Reply]:
         """Send the request, return the replies."""
-        connected = self._socket
-        connected.settimeout(_left(clock, deadline))
-        connected.sendall(exchange.request)
+        self._send(exchange.request, clock, deadline)
         replies = Replies(exchange.replies)
         while True:
-            connected.settimeout(_left(clock, deadline))
-            data = connected.recv(65536)
+            if not self._pending() and not self._poll(_left(clock, deadline) * 1000):
+                continue
+            try:
+                data = self._socket.recv(65536)
+            except _NOT_YET:
+                continue
             if not data:
                 raise EOFError
             if replies.feed(data):
                 return replies.found
 
+    def _send(self, request: bytes, clock: Clock, deadline: float) -> None:
+        while True:
+            try:
+                sent = self._socket.send(request)
+            except _NOT_YET:
+                sent = 0
+            if sent == len(request):
+                return
+            request = request[sent:]
+            waiting = select.poll()
+            waiting.register(self._socket, select.POLLOUT)
+            waiting.poll(_left(clock, deadline) * 1000)
+
     def close(self) -> None:
         self._socket.close()
+
+
+def _nothing() -> int:
+    return 0
 
 
 def _left(clock: Clock, deadline: float) -> float:
