@@ -216,7 +216,8 @@ def test_F5_a_server_that_is_started_again_needs_no_new_store(new_valkey: Callab
         with pytest.raises(StoreUnavailableError):
             store.load(record.key)
         server.start()
-        wait_until(lambda: store.load(record.key) == record, "the session is lost")
+        wait_until(lambda: _is_back(store, record.key), "the session is lost")
+        assert store.load(record.key) == record
 
 
 # C5
