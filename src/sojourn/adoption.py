@@ -45,7 +45,7 @@ _DAY: Final = 86_400_000
 #: A revocation outlives every session that existed when it was made: no cookie lives longer (RFC 6265bis).
 _LONGEST_LIFE: Final = 400 * _DAY
 _YOUNG: Final = 2_000
-_WAIT: Final = 0.01
+_PAUSES: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 
 
 class Former(Protocol):
@@ -155,14 +155,16 @@ class Adoption(Generic[StoreT]):
 
     def _adopted_by_another(self, key: str, ticket_key: str) -> Steps[Record | None]:
         """Return what another request has taken over or is taking over, or ``None`` if it ended since."""
-        while True:
-            record: Record | None = yield self._store.load, key
+        record: Record | None = None
+        for pause in _PAUSES:
+            record = yield self._store.load, key
             if record is not None:
-                return record
+                break
             ticket: Record | None = yield self._store.load, ticket_key
             if ticket is None or self._clock.now() - ticket.created_at > _YOUNG:
-                return None
-            yield Pause(_WAIT)
+                break
+            yield Pause(pause)
+        return record
 
     def _record(self, token: str, data: Mapping[str, Any], idle_timeout: int) -> Record | None:
         session = Session(self._recorder.codec)

@@ -26,7 +26,7 @@ from sojourn.sealing import Sealed
 from sojourn.session import Changes, Session
 from sojourn.steps import Pause
 from sojourn.store import AsyncPurge, AsyncStore, AsyncSubjectIndex, Purge, Store, SubjectIndex
-from sojourn.token import is_token, new_token
+from sojourn.token import Token, is_token, new_token
 from sojourn.values import MAX_SIZE, MessagePackCodec
 
 if TYPE_CHECKING:
@@ -157,20 +157,21 @@ class SessionSteps(Generic[StoreT]):
         """See :meth:`Manager.open`."""
         if token is None:
             return self.new_session()
-        record = yield from self._find(token)
+        token = Token(token)
+        if is_token(token):
+            record = yield self.store.load, self._recorder.key(token)
+        else:
+            record = yield from self._find_former(token)
         encodings = None if record is None else self._read(token, record)
         if encodings is None:
             return Session(self._codec, unknown_token=True)
         return Session(self._codec, encodings, token=token, record=record)
 
-    def _find(self, token: str) -> Steps[Record | None]:
-        """Return the living record of ``token``, adopted now if it is a former engine's."""
-        if is_token(token):
-            record: Record | None = yield self.store.load, self._recorder.key(token)
-            return record
+    def _find_former(self, token: str) -> Steps[Record | None]:
+        """Return the living record of a former engine's ``token``, adopted now if it was not yet."""
         if self._adoption is None or not self._adoption.accepts(token):
             return None
-        record = yield self.store.load, self._recorder.key(token)
+        record: Record | None = yield self.store.load, self._recorder.key(token)
         if record is None:
             record = yield from self._adoption.adopt(token, idle_timeout=self.policy.idle_timeout)
         return record
@@ -180,10 +181,8 @@ class SessionSteps(Generic[StoreT]):
 
     def exists_steps(self, token: str | None) -> Steps[bool]:
         """See :meth:`Manager.exists`."""
-        if token is None:
-            return False
-        record = yield from self._find(token)
-        return record is not None and self._read(token, record) is not None
+        session = yield from self.open_steps(token)
+        return session.token is not None
 
     # Commit
 
@@ -239,7 +238,7 @@ class SessionSteps(Generic[StoreT]):
         moves = plan.decision.action is Action.MOVE
         source, encodings = _stored(session), plan.changes.apply(session.base)
         was_signed_in = source.subject is not None
-        old_token = str(session.token)
+        old_token = Token(session.token or "")
         if moves and self._adoption is not None:
             yield from self._adoption.end(old_token)  # first: if it fails, nothing has happened
         pauses = _pauses()
@@ -294,6 +293,7 @@ class SessionSteps(Generic[StoreT]):
         """See :meth:`Manager.delete`."""
         if token is None:
             return False
+        token = Token(token)
         if not is_token(token):
             if self._adoption is None or not self._adoption.accepts(token):
                 return False

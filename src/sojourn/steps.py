@@ -47,7 +47,8 @@ def run(steps: Steps[T]) -> T:
                     call, *arguments = step
                     answer = call(*arguments)
                 else:
-                    answer = time.sleep(step.seconds)
+                    time.sleep(step.seconds)
+                    answer = None
             except Exception as error:  # noqa: BLE001 - the generator decides what becomes of it
                 step = steps.throw(error)
             else:

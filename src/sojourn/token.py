@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
 
-__all__ = ["TOKEN_LENGTH", "is_token", "key_for", "new_token"]
+__all__ = ["TOKEN_LENGTH", "Token", "is_token", "key_for", "new_token"]
 
 #: Characters of a token.  Applications keep ``session_key`` in 40-character columns.
 TOKEN_LENGTH = 40
@@ -21,9 +21,22 @@ _TOKEN_BYTES = 30
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
 
 
-def new_token() -> str:
+class Token(str):
+    """A token as it is handed around: text whose ``repr`` does not show it.
+
+    Error pages and error reporters print the local variables of every function on the way.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show that there is one."""
+        return "<token>"
+
+
+def new_token() -> Token:
     """Return a new token: 240 bits from :mod:`secrets` as 40 URL-safe characters (ASVS 7.2.2, 7.2.3)."""
-    return urlsafe_b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode("ascii")
+    return Token(urlsafe_b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode("ascii"))
 
 
 def is_token(text: str) -> bool:

@@ -10,25 +10,25 @@ import asyncio
 import os
 import threading
 from typing import Final
-from weakref import WeakKeyDictionary, WeakMethod
+from weakref import WeakKeyDictionary, WeakSet
 
 __all__ = ["AsyncTurns", "Turns"]
 
 _STRIPES: Final = 256
 _DIGITS: Final = 2  # hexadecimal digits of a key that number a stripe
 
+_turns: WeakSet[Turns] = WeakSet()
+
 
 class Turns:
     """Locks by key.  Keys that start alike share one, so the number of locks is bounded."""
 
     def __init__(self) -> None:
-        self._locks: list[threading.Lock] = []
-        self._renew_locks()
-        renew = WeakMethod(self._renew_locks)
-        os.register_at_fork(after_in_child=lambda: (again := renew()) and again())
+        self._locks = [threading.Lock() for _ in range(_STRIPES)]
+        _turns.add(self)
 
-    def _renew_locks(self) -> None:
-        """Start with free locks: in a forked child, a lock held by another thread is never released."""
+    def after_fork_in_child(self) -> None:
+        """Start with free locks: one that another thread holds is never released here."""
         self._locks = [threading.Lock() for _ in range(_STRIPES)]
 
     def of(self, key: str) -> threading.Lock:
@@ -49,3 +49,11 @@ class AsyncTurns:
         if locks is None:
             locks = self._locks[loop] = [asyncio.Lock() for _ in range(_STRIPES)]
         return locks[int(key[:_DIGITS], 16)]
+
+
+def _after_fork_in_child() -> None:
+    for turns in tuple(_turns):
+        turns.after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

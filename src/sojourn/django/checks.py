@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
@@ -9,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from sojourn.errors import ConfigurationError
 from sojourn.keyring import Keyring
 
-__all__ = ["check_secrets"]
+__all__ = ["check_secrets", "check_settings"]
 
 
 @checks.register(checks.Tags.security)
@@ -38,3 +40,15 @@ def check_secrets(**_: object) -> list[checks.CheckMessage]:
                 )
             )
     return found
+
+
+@checks.register
+def check_settings(**_: object) -> list[checks.CheckMessage]:
+    """Report what would keep the engine from starting: an unknown setting, a wrong one, a wrong cache."""
+    if not settings.SESSION_ENGINE.startswith("sojourn."):
+        return []
+    try:
+        import_module(settings.SESSION_ENGINE).SessionStore.get_engine()
+    except (ImportError, AttributeError, ImproperlyConfigured) as error:
+        return [checks.Error(f"SESSION_ENGINE cannot start: {error}", id="sojourn.E001")]
+    return []

@@ -25,7 +25,8 @@ _MEBIBYTE: Final = 1024 * 1024
 class SojournSettings:
     """Every key ``SOJOURN`` may have, with its default.  All are optional."""
 
-    #: File of the ``embedded`` engine.  By default ``.sojourn/sessions.sqlite3`` under ``BASE_DIR``.
+    #: File of the ``embedded`` engine, by default ``.sojourn/sessions.sqlite3``.  A relative path is under
+    #: ``BASE_DIR``.
     PATH: str | os.PathLike[str] | None = None
     #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
     ABSOLUTE_TIMEOUT: int | None = None

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookieSession
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
@@ -88,6 +89,11 @@ class DjangoEngine:
                 f"SOJOURN['ADOPT'] names {path!r}, which has no SessionStore: name one of Django's engines, "
                 f"such as {_PREFIX + 'db'!r}, or None"
             ) from error
+        if issubclass(self._store, SignedCookieSession) or hasattr(self._store, "get_engine"):
+            raise ImproperlyConfigured(
+                f"sessions cannot be taken over from {path!r}: name one of Django's engines that keep them "
+                "on the server (cache, cached_db, db, file), or None"
+            )
         if path == _CACHE and not isinstance(caches[settings.SESSION_CACHE_ALIAS], LocMemCache):
             raise ImproperlyConfigured(
                 f"sessions cannot be taken over from the cache {settings.SESSION_CACHE_ALIAS!r}: only from "
@@ -209,7 +215,8 @@ def _translated() -> Generator[None]:
         raise
     except Exception as error:
         raise StoreUnavailableError(
-            "Django's engine, from which sessions are taken over (SOJOURN['ADOPT']), did not answer"
+            "Django's engine, from which sessions are taken over (SOJOURN['ADOPT']), did not answer: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 

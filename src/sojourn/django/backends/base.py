@@ -22,12 +22,14 @@ from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from sojourn.django.engine import engine_of
 from sojourn.django.labels import browser_label
-from sojourn.errors import EncodeError, SessionGoneError, StoreUnavailableError
+from sojourn.errors import ConfigurationError, EncodeError, SessionGoneError, StoreUnavailableError
 from sojourn.policy import Action
+from sojourn.token import Token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,11 +73,13 @@ class _Noting:
         """Begin to listen."""
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
-        """Raise ``UpdateError`` for ``SessionGoneError``; let anything else pass."""
+        """Raise what Django expects in place of our errors; let anything else pass."""
         if error is None:
             return
         if isinstance(error, StoreUnavailableError):
             self._session.unavailable = str(error)
+        elif isinstance(error, ConfigurationError):
+            raise ImproperlyConfigured(str(error)) from error
         elif isinstance(error, SessionGoneError):
             self._session.interrupt()
             raise UpdateError(str(error)) from error
@@ -94,7 +98,7 @@ class SojournSession(SessionBase):
 
     def __init__(self, session_key: str | None = None) -> None:
         self._engine = engine_of(type(self))
-        self._session_key = session_key
+        self._session_key = None if session_key is None else Token(session_key)
         #: Whether the browser sent something that is no session: its cookie is left alone.
         self._unknown = session_key is not None and self.session_key is None
         #: Whether this request has given the session a new key already.
@@ -123,7 +127,7 @@ class SojournSession(SessionBase):
             accepts = engine_of(cls).manager.accepts
             values = [value for value in dict.fromkeys(values) if accepts(value)][:_MOST_CANDIDATES]
         session = cls(values[0] if values else None)
-        session._others = tuple(values[1:])
+        session._others = tuple(map(Token, values[1:]))
         return session
 
     @property

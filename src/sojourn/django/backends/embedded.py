@@ -30,9 +30,11 @@ class SessionStore(SojournSession):
 
 def _path() -> Path:
     path = sojourn_settings().PATH
-    if path is not None:
+    if path is not None and Path(path).is_absolute():
         return Path(path)
     base: Any = getattr(settings, "BASE_DIR", None)
+    if base is not None and path is not None:
+        return Path(base) / path
     if base is None:
         raise ImproperlyConfigured(
             "the embedded engine needs a file: set SOJOURN = {'PATH': '/var/lib/mysite/sessions.sqlite3'}"
