@@ -9,7 +9,7 @@ WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test promises test-all bench docs lint format clean
+.PHONY: help demo test test-deep promises test-all bench docs lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -20,6 +20,9 @@ demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 fo
 test: $(VENV)/.test $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
 	@tools/debian_packages.sh memcached redis-server
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
+
+test-deep: $(VENV)/.test  ## Play random histories of requests and faults on every store for 20 minutes
+	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model/test_machine.py $(ARGS)
 
 promises: $(VENV)/.test  ## Print each promise with the tests that prove it
 	@$(RUN)/python tools/promises.py

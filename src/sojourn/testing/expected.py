@@ -286,9 +286,14 @@ class Expected:
         ways = () if life is None else life.ways
         return next((way.reign for way in ways if way is not None and way.token == token), 0)
 
-    def token_of(self, key: str) -> str | None:
-        """Return the token whose session is stored under ``key``."""
-        return self._tokens.get(key)
+    def known(self, keys: Iterable[str]) -> list[str]:
+        """Return those of ``keys`` whose tokens were handed out, in that order."""
+        listed = set(keys)
+        return [key for key in self._tokens if key in listed]
+
+    def token_of(self, key: str) -> str:
+        """Return the token whose session is stored under ``key``, which is :meth:`known`."""
+        return self._tokens[key]
 
     def _is_of(self, way: Way | None, user: str, except_token: str | None = None) -> bool:
         if way is None or way.subject != user or not way.lives(self._now):

@@ -57,15 +57,20 @@ _OPERATIONS: Final[tuple[Operation, ...]] = (
 )  # fmt: skip
 
 _browsers = st.integers(0, 1)
-_users = st.sampled_from(("alice", "carol"))
+_USERS: Final = ("alice", "carol")
+_users = st.sampled_from(_USERS)
+_nobody_or_user = st.sampled_from(("alice", "carol", None))
 _spans: st.SearchStrategy[Span] = st.sampled_from(("some minutes", "nearly to the end", "to the end"))
+_perhaps = st.none() | _spans
 _few = st.integers(0, 3)
 _keys = st.sampled_from(("a", "b", "c"))
 _changes = st.one_of(
     st.tuples(st.just("assign"), _keys),
     st.tuples(st.sampled_from(("append", "remove")), _keys),
-    st.tuples(st.sampled_from(("renew", "touch")), st.just("")),
-    st.tuples(st.sampled_from(("sign out", "clear")), st.just("")),
+    st.tuples(st.just("touch"), st.just("")),
+    st.tuples(st.just("renew"), st.just("")),
+    st.tuples(st.just("sign out"), st.just("")),
+    st.tuples(st.just("clear"), st.just("")),
     st.tuples(st.just("sign in"), _users),
 )
 
@@ -102,9 +107,11 @@ class SessionMachine(RuleBasedStateMachine):
             return None
 
     def teardown(self) -> None:
-        """Open every token there ever was, then close the store."""
+        """List everybody's sessions and open every token there ever was, then close the store."""
         self.store.heal()
         try:
+            for user in _USERS if self._indexed() else ():
+                self.carry_out(self.world.sessions_of(user))
             self.carry_out(self.world.check())
         finally:
             self._close()
@@ -114,11 +121,12 @@ class SessionMachine(RuleBasedStateMachine):
 
     # Requests
 
-    @initialize(user=st.none() | _users)
-    def start(self, user: str | None) -> None:
-        """Give both browsers the same cookie."""
-        token = self.carry_out(self.world.new_session(user=user, a=[]))
-        self.cookies = [token, token]
+    @initialize(users=st.tuples(_nobody_or_user, _nobody_or_user), same=st.booleans())
+    def start(self, users: tuple[str | None, str | None], *, same: bool) -> None:
+        """Give each browser a session, or both the same."""
+        self.cookies = [self.carry_out(self.world.new_session(user=user, a=[])) for user in users]
+        if same:
+            self.cookies = [self.cookies[0]] * 2
 
     @rule(browser=_browsers, cookie=st.sampled_from(("its own", "the other's", "an old one")), number=_few)
     def begin(self, browser: int, cookie: str, number: int) -> None:
@@ -130,14 +138,15 @@ class SessionMachine(RuleBasedStateMachine):
             self.cookies[browser] = tokens[-1 - number % len(tokens)]
         self._begin(browser)
 
-    @rule(browser=_browsers, change=_changes, commits=st.sampled_from((True, False)))
-    def work(self, browser: int, change: Change, *, commits: bool) -> None:
-        """Go on with a request, or begin one; after a commit the request goes on."""
+    @rule(browser=_browsers, change=_changes, commits=st.sampled_from((True, False)), later=_perhaps)
+    def work(self, browser: int, change: Change, *, commits: bool, later: Span | None) -> None:
+        """Go on with a request, perhaps later, or begin one; after a commit the request goes on."""
+        self._pass(later)
         self._change(browser, change)
         if commits:
             self._commit(browser)
 
-    @rule(browser=_browsers, one=_changes, other=_changes, lasting=st.none() | _spans)
+    @rule(browser=_browsers, one=_changes, other=_changes, lasting=_perhaps)
     def meet(self, browser: int, one: Change, other: Change, lasting: Span | None) -> None:
         """Let two requests come at once with the same cookie; both change something and, later, commit."""
         self.cookies = [self.cookies[browser]] * 2
@@ -145,8 +154,7 @@ class SessionMachine(RuleBasedStateMachine):
             self._begin(number)
         for number, change in enumerate((one, other)):
             self._change(number, change)
-        if lasting is not None:
-            self.pass_time(lasting)
+        self._pass(lasting)
         for number in (0, 1):
             self._commit(number)
 
@@ -196,9 +204,10 @@ class SessionMachine(RuleBasedStateMachine):
 
     # From outside
 
-    @rule(browser=_browsers, what=st.sampled_from(("exists", "delete", "purge")))
-    def manage(self, browser: int, what: str) -> None:
+    @rule(browser=_browsers, what=st.sampled_from(("exists", "delete", "purge")), later=_perhaps)
+    def manage(self, browser: int, what: str, later: Span | None) -> None:
         """Do something without opening a session."""
+        self._pass(later)
         cookie = self.cookies[browser]
         if what == "purge":
             self.carry_out(self.world.purge())
@@ -206,17 +215,20 @@ class SessionMachine(RuleBasedStateMachine):
             self.carry_out(self.world.exists(cookie) if what == "exists" else self.world.delete(cookie))
 
     @precondition(lambda self: self._indexed())
-    @rule(user=_users, number=st.none() | _few)
-    def list_sessions(self, user: str, number: int | None) -> None:
-        """Look where ``user`` is signed in, and perhaps end one of these sessions."""
-        keys = self.carry_out(self.world.sessions_of(user))
+    @rule(number=st.none() | _few, later=_perhaps)
+    def list_sessions(self, number: int | None, later: Span | None) -> None:
+        """Look where everybody is signed in, and perhaps end one of these sessions."""
+        self._pass(later)
+        lists = [self.carry_out(self.world.sessions_of(user)) for user in _USERS]
+        keys = [key for found in lists if found is not None for key in found]
         if keys and number is not None:
             self.carry_out(self.world.revoke(keys[number % len(keys)]))
 
     @precondition(lambda self: self._indexed())
-    @rule(user=_users, browser=st.none() | _browsers)
-    def revoke(self, user: str, browser: int | None) -> None:
+    @rule(user=_users, browser=st.none() | _browsers, later=_perhaps)
+    def revoke(self, user: str, browser: int | None, later: Span | None) -> None:
         """Sign ``user`` out everywhere, or everywhere else."""
+        self._pass(later)
         request = None if browser is None else self.requests[browser]
         if request is not None and request.user is not None:
             user = request.user
@@ -224,18 +236,22 @@ class SessionMachine(RuleBasedStateMachine):
 
     # Time and faults
 
-    @rule(span=_spans)
-    def pass_time(self, span: Span) -> None:
+    def _pass(self, span: Span | None) -> None:
         """Let time pass, perhaps until the next session is just not dead, or just so."""
+        if span is None:
+            return
         deadlines = [deadline for deadline in self.world.expected.deadlines if deadline > self.clock.now()]
         if span == "some minutes" or not deadlines:
             self.clock.advance(IDLE_TIMEOUT // 3)
         else:
             self.clock.advance_to(deadlines[0] - (span == "nearly to the end"))
 
-    @rule(seconds=st.sampled_from((-30, 30, -30, 30, -3600)))
-    def step(self, seconds: int) -> None:
-        """Set the wall clock."""
+    @rule(seconds=st.sampled_from((-30, 30, -30, 30, -3600)), looks=st.booleans())
+    def step(self, seconds: int, *, looks: bool) -> None:
+        """Set the wall clock, perhaps after everybody has looked whether their session lives."""
+        for cookie in self.cookies:
+            if looks and cookie is not None:
+                self.carry_out(self.world.exists(cookie))
         if seconds < 0:
             self.world.expected.steps_back()
         self.clock.step(seconds)
