@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hashlib import _Hash as HASH
+    from hashlib import _Hash as HASH  # pyright: ignore[reportPrivateUsage]  # typeshed has no other name
 
 __all__ = ["TOKEN_LENGTH", "Token", "is_token", "key_for", "new_token"]
 
