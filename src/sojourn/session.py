@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "Session"]
 
-_UNREAD: Final = object()
-
 
 @frozen(kw_only=False)
 class Changes:
@@ -94,6 +92,8 @@ class Session(MutableMapping[str, Any]):
         "_cleared",
         "_codec",
         "_live",
+        "_removed",
+        "_unread",
         "ended",
         "label",
         "record",
@@ -115,8 +115,12 @@ class Session(MutableMapping[str, Any]):
         self._codec = codec
         #: The encodings as last loaded or saved.
         self._base: Mapping[str, bytes] = {} if encodings is None else encodings
-        #: The present values by key, in order; ``_UNREAD`` where only the encoding is there.
-        self._live: dict[str, Any] = dict.fromkeys(self._base, _UNREAD)
+        #: Where a key that was not read yet is found: the same, but nowhere after :meth:`clear`.
+        self._unread = self._base
+        #: Keys of those that were removed.
+        self._removed: set[str] = set()
+        #: The values read or assigned so far.
+        self._live: dict[str, Any] = {}
         #: Keys given a new value since the last load or save.
         self._assigned: set[str] = set()
         self._cleared = False
@@ -142,43 +146,52 @@ class Session(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         """Return the value under ``key``, decoding it at the first read."""
         name = key if type(key) is str else _name(key)
-        value = self._live[name]
-        if value is _UNREAD:
-            value = self._live[name] = self._codec.decode(name, self._base[name])
+        if name in self._live:
+            return self._live[name]
+        if name in self._removed:
+            raise KeyError(key)
+        value = self._live[name] = self._codec.decode(name, self._unread[name])
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under ``key``, or ``default``; the inherited one raises an error to find out."""
-        name = key if type(key) is str else _name(key)
-        return self[name] if name in self._live else default
+        return self[key] if key in self else default
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Set ``key``.  Raises ``EncodeError`` for a key that cannot be stored."""
         name = key if type(key) is str else text_key(key)
         self._live[name] = value
         self._assigned.add(name)
+        self._removed.discard(name)
 
     def __delitem__(self, key: str) -> None:
         """Remove ``key`` or raise ``KeyError``."""
         name = key if type(key) is str else _name(key)
-        del self._live[name]
+        if name not in self:
+            raise KeyError(key)
+        self._live.pop(name, None)
         self._assigned.discard(name)
+        if name in self._unread:
+            self._removed.add(name)
 
     def __contains__(self, key: object) -> bool:
         """Whether ``key`` is set; decodes nothing."""
-        return (key if type(key) is str else _name(key)) in self._live
+        name = key if type(key) is str else _name(key)
+        return name in self._live or (name in self._unread and name not in self._removed)
 
     def __iter__(self) -> Iterator[str]:
         """Go through the keys in the order they were first set."""
-        return iter(self._live)
+        yield from [key for key in self._unread if key not in self._removed]
+        yield from [key for key in self._live if key not in self._unread]
 
     def __len__(self) -> int:
         """Return the number of keys."""
-        return len(self._live)
+        new = sum(key not in self._unread for key in self._live)
+        return len(self._unread) - len(self._removed) + new
 
     def clear(self) -> None:
         """Remove every key.  At the next save what is set after this replaces whatever is stored."""
-        self._live.clear()
+        self._unread, self._removed, self._live = {}, set(), {}
         self._assigned.clear()
         self._cleared = True
 
@@ -217,8 +230,6 @@ class Session(MutableMapping[str, Any]):
         """
         assigned: dict[str, bytes] = {}
         for key, value in self._live.items():
-            if value is _UNREAD:
-                continue
             explicit = key in self._assigned
             if not explicit and type(value) in IMMUTABLE:
                 continue
@@ -230,7 +241,7 @@ class Session(MutableMapping[str, Any]):
             if assigned == self._base:
                 return Changes({}, frozenset())
             return Changes(assigned, frozenset(), replaces=True)
-        return Changes(assigned, frozenset(self._base.keys() - self._live.keys()))
+        return Changes(assigned, frozenset(self._removed))
 
     def is_modified(self, *, beyond: Changes | None = None) -> bool:
         """Whether anything was changed since the last load or save, ``beyond`` aside."""
@@ -263,18 +274,22 @@ class Session(MutableMapping[str, Any]):
 
         A value the application may hold stays the same object unless another request changed it.
         """
-        live: dict[str, Any] = {}
-        for key, encoded in encodings.items():
-            current = key in changes.assigned or self._base.get(key) == encoded
-            live[key] = self._live.get(key, _UNREAD) if current else _UNREAD
-        self._base, self._live, self._assigned = encodings, live, set()
+        before, assigned = self._base, changes.assigned
+        self._live = {
+            key: value
+            for key, value in self._live.items()
+            if (encoded := encodings.get(key)) is not None and (key in assigned or before.get(key) == encoded)
+        }
+        self._base = self._unread = encodings
+        self._removed, self._assigned = set(), set()
         self._cleared = self.renewal = self.restarts = self.unknown_token = False
         self.label = None
         self.token, self.record = token, record
 
     def forget(self) -> None:
         """Take note that nothing of the session is stored any more, and drop its data."""
-        self._base, self._live, self._assigned = {}, {}, set()
+        self.clear()
+        self._base = {}
         self._cleared = self.renewal = self.restarts = self.ended = False
         self.token, self.record = None, None
 
