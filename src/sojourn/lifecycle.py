@@ -157,11 +157,15 @@ class SessionSteps(Generic[StoreT]):
         """See :meth:`Manager.open`."""
         if token is None:
             return self.new_session()
-        token = Token(token)
         if is_token(token):
             record = yield self.store.load, self._recorder.key(token)
         else:
             record = yield from self._find_former(token)
+        return self._opened(token, record)
+
+    def _opened(self, token: str, record: Record | None) -> Session:
+        """Return the session in ``record``, or an empty one if there is none that opens."""
+        token = Token(token)
         encodings = None if record is None else self._read(token, record)
         if encodings is None:
             return Session(self._codec, unknown_token=True)
@@ -241,7 +245,7 @@ class SessionSteps(Generic[StoreT]):
         old_token = Token(session.token or "")
         if moves and self._adoption is not None:
             yield from self._adoption.end(old_token)  # first: if it fails, nothing has happened
-        pauses = _pauses()
+        pauses: Iterator[float] | None = None
         while True:
             token = new_token() if moves else old_token
             record = self._write(token, session, plan, encodings, source=source)
@@ -261,6 +265,7 @@ class SessionSteps(Generic[StoreT]):
             else:
                 session.saved(token, record.at(version), encodings, plan.changes)
                 return
+            pauses = pauses or _pauses()
             yield Pause(next(pauses))  # before the load: what is loaded is fresh when it is written
             fresh = yield self.store.load, source.key
             theirs = None if fresh is None else self._read(old_token, fresh)

@@ -9,7 +9,7 @@ were assigned or removed, as :class:`Changes`, which can be applied to a fresher
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sojourn.errors import ConflictError, EncodeError
 from sojourn.frozen import frozen
@@ -155,7 +155,10 @@ class Session(MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under ``key``, or ``default``; the inherited one raises an error to find out."""
-        return self[key] if key in self else default
+        name = key if type(key) is str else _name(key)
+        if name not in self:
+            return default
+        return self[name]
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Set ``key``.  Raises ``EncodeError`` for a key that cannot be stored."""

@@ -43,12 +43,11 @@ def run(steps: Steps[T]) -> T:
         step = next(steps)
         while True:
             try:
-                if isinstance(step, tuple):
-                    call, *arguments = step
-                    answer = call(*arguments)
-                else:
+                if isinstance(step, Pause):
                     time.sleep(step.seconds)
                     answer = None
+                else:
+                    answer = step[0](*step[1:])
             except Exception as error:  # noqa: BLE001 - the generator decides what becomes of it
                 step = steps.throw(error)
             else:
