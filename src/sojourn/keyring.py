@@ -96,19 +96,11 @@ class Keyring:
                 _refuse_weak(octets, position)
             digest = blake2b(octets, person=b"sojourn secret").digest()
             keys.append(SecretKeys(blake2b(context, key=digest, person=b"sojourn root").digest()))
-        self._namespace = namespace
-        self._sealing = keys[0]
+        #: What separates this site from others that share its store.
+        self.namespace = namespace
+        #: The keys new envelopes are sealed with.
+        self.sealing = keys[0]
         self._by_id = {secret_keys.key_id: secret_keys for secret_keys in keys}
-
-    @property
-    def namespace(self) -> str:
-        """What separates this site from others that share its store."""
-        return self._namespace
-
-    @property
-    def sealing(self) -> SecretKeys:
-        """The keys new envelopes are sealed with."""
-        return self._sealing
 
     def get(self, key_id: bytes) -> SecretKeys | None:
         """Return the keys named ``key_id``, or ``None`` if that secret is not listed (any more)."""
@@ -116,7 +108,7 @@ class Keyring:
 
     def subject_digest(self, subject: str) -> bytes:
         """Return the 32-octet digest under which new records are indexed for ``subject``."""
-        return _digest(self._sealing, subject)
+        return _digest(self.sealing, subject)
 
     def subject_digests(self, subject: str) -> list[bytes]:
         """Return the digests of ``subject`` under every listed secret, the sealing one first."""
@@ -124,7 +116,7 @@ class Keyring:
 
     def __repr__(self) -> str:
         """Show how many secrets there are."""
-        return f"<Keyring of {len(self._by_id)}, sealing with {self._sealing.key_id.hex()}>"
+        return f"<Keyring of {len(self._by_id)}, sealing with {self.sealing.key_id.hex()}>"
 
 
 def _digest(keys: SecretKeys, subject: str) -> bytes:

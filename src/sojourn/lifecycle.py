@@ -73,11 +73,6 @@ class Plan:
     #: When to try no longer, on the monotonic clock.
     give_up: float
 
-    @property
-    def takes_turns(self) -> bool:
-        """Whether it replaces a record that other requests may be replacing too."""
-        return self.decision.action in (Action.UPDATE, Action.MOVE)
-
 
 class ManagerSettings(TypedDict, total=False):
     """Keyword arguments of :class:`SessionSteps`."""
@@ -166,7 +161,7 @@ class SessionSteps(Generic[StoreT]):
     def _opened(self, token: str, record: Record | None) -> Session:
         """Return the session in ``record``, or an empty one if there is none that opens."""
         token = Token(token)
-        encodings = None if record is None else self._read(token, record)
+        encodings = None if record is None else self._recorder.read(token, record, now=self._clock.now())
         if encodings is None:
             return Session(self._codec, unknown_token=True)
         return Session(self._codec, encodings, token=token, record=record)
@@ -179,9 +174,6 @@ class SessionSteps(Generic[StoreT]):
         if record is None:
             record = yield from self._adoption.adopt(token, idle_timeout=self.policy.idle_timeout)
         return record
-
-    def _read(self, token: str, record: Record) -> dict[str, bytes] | None:
-        return self._recorder.read(token, record, now=self._clock.now())
 
     def exists_steps(self, token: str | None) -> Steps[bool]:
         """See :meth:`Manager.exists`."""
@@ -220,7 +212,9 @@ class SessionSteps(Generic[StoreT]):
         encodings = changes.apply({})
         for last_try in (False, True):
             token = new_token()
-            record = self._write(token, session, plan, encodings, source=None)
+            record = self._recorder.write(
+                token, session, encodings, source=None, now=plan.now, idle_timeout=plan.idle_timeout
+            )
             try:
                 version = yield self.store.create, record
             except DuplicateKeyError:
@@ -248,7 +242,9 @@ class SessionSteps(Generic[StoreT]):
         pauses: Iterator[float] | None = None
         while True:
             token = new_token() if moves else old_token
-            record = self._write(token, session, plan, encodings, source=source)
+            record = self._recorder.write(
+                token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
+            )
             try:
                 if moves:
                     version = yield self.store.move, source.key, source.version, record
@@ -268,7 +264,7 @@ class SessionSteps(Generic[StoreT]):
             pauses = pauses or _pauses()
             yield Pause(next(pauses))  # before the load: what is loaded is fresh when it is written
             fresh = yield self.store.load, source.key
-            theirs = None if fresh is None else self._read(old_token, fresh)
+            theirs = None if fresh is None else self._recorder.read(old_token, fresh, now=self._clock.now())
             if fresh is None or theirs is None:
                 break
             source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
@@ -278,19 +274,6 @@ class SessionSteps(Generic[StoreT]):
         # Nobody's session was to be renewed and is gone: it gets a life of its own, which holds what this
         # request set and nothing of the session that is gone.
         yield from self._create(session, plan, Changes(plan.changes.assigned, frozenset()))
-
-    def _write(
-        self,
-        token: str,
-        session: Session,
-        plan: Plan,
-        encodings: Mapping[str, bytes],
-        *,
-        source: Record | None,
-    ) -> Record:
-        return self._recorder.write(
-            token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
-        )
 
     # Revoke
 

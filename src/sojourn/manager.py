@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Final, Unpack
 
 from sojourn.lifecycle import SessionSteps
+from sojourn.policy import Action
 from sojourn.steps import run, run_async
 from sojourn.store import AsyncStore, Store
 from sojourn.token import is_token
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from sojourn.keyring import Keyring
     from sojourn.lifecycle import ManagerSettings
     from sojourn.listing import SessionSummary
-    from sojourn.policy import Action
     from sojourn.session import Session
 
 __all__ = ["AsyncManager", "Manager"]
+
+#: What other requests may be doing to the same record: these take turns inside the process.
+_REPLACING: Final = (Action.UPDATE, Action.MOVE)
 
 
 class Manager(SessionSteps[Store]):
@@ -64,7 +67,7 @@ class Manager(SessionSteps[Store]):
         was no end of conflicts; nothing was written).
         """
         plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
-        if session.record is None or not plan.takes_turns:
+        if session.record is None or plan.decision.action not in _REPLACING:
             return run(self.commit_steps(session, plan))
         turn = self._turns.of(session.record.key)
         ours = turn.acquire(timeout=self._timeout / 2)
@@ -132,7 +135,7 @@ class AsyncManager(SessionSteps[AsyncStore]):
     ) -> Action:
         """See :meth:`Manager.commit`."""
         plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
-        if session.record is None or not plan.takes_turns:
+        if session.record is None or plan.decision.action not in _REPLACING:
             return await run_async(self.commit_steps(session, plan))
         turn = self._turns.of(session.record.key)
         ours = False

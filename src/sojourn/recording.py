@@ -69,7 +69,10 @@ class Recorder:
             logger.warning("session %s begins in the future: check this machine's clock", record.public_id)
             return None
         try:
-            return unframe(self.sealing.open(record.payload, token, _bound(record, record.info)))
+            bound = authenticated(
+                record.key, record.created_at, record.absolute_deadline, record.subject, record.info
+            )
+            return unframe(self.sealing.open(record.payload, token, bound))
         except UnknownSecretError as error:
             logger.info("session %s in %s is no session: %s", record.public_id, self.place, error)
         except DecodeError as error:
@@ -103,7 +106,9 @@ class Recorder:
         deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
         subject = self.subject_of(view)
         digest = None if subject is None else self.keyring.subject_digest(subject)
-        former = source if source is not None and self._belongs_to(source, subject, digest) else None
+        former = source
+        if source is not None and source.subject != digest and not self._belonged_to(source, subject):
+            former = None
         created_at = now if former is None or session.restarts else former.created_at
         key = source.key if source is not None and token == session.token else self.key(token)
         absolute_deadline = self.policy.absolute_deadline(created_at)
@@ -153,16 +158,13 @@ class Recorder:
         if not record.info:
             return None
         try:
-            return Info.decode(self.sealing.open_info(record.info, _bound(record, b"")))
+            bound = authenticated(
+                record.key, record.created_at, record.absolute_deadline, record.subject, b""
+            )
+            return Info.decode(self.sealing.open_info(record.info, bound))
         except DecodeError:
             return None
 
-    def _belongs_to(self, source: Record, subject: str | None, digest: bytes | None) -> bool:
-        """Whether ``source`` has this subject, under whichever secret its digest was made."""
-        if source.subject == digest:
-            return True
+    def _belonged_to(self, source: Record, subject: str | None) -> bool:
+        """Whether ``source`` has this subject under another listed secret."""
         return subject is not None and source.subject in self.keyring.subject_digests(subject)
-
-
-def _bound(record: Record, info: bytes) -> bytes:
-    return authenticated(record.key, record.created_at, record.absolute_deadline, record.subject, info)

@@ -122,12 +122,12 @@ class Sealed:
     def seal(self, payload: bytes, token: str, context: bytes) -> bytes:
         """See :meth:`Sealing.seal`."""
         keys = self._keyring.sealing
-        return _seal(payload, keys.key_id, keys.payload, token.encode("ascii"), context)
+        return _seal(payload, keys.key_id, keys.payload, token.encode(), context)
 
     def open(self, envelope: bytes, token: str, context: bytes) -> bytes:
         """See :meth:`Sealing.open`."""
         keys = self._keys_of(envelope)
-        return _open(envelope, keys.payload, token.encode("ascii"), context)
+        return _open(envelope, keys.payload, token.encode(), context)
 
     def seal_info(self, info: bytes, context: bytes) -> bytes:
         """See :meth:`Sealing.seal_info`."""
@@ -152,26 +152,26 @@ _NOT_LISTED = "the record was sealed under a server secret that is not listed, o
 _REFUSED = "the record is damaged or was not written with this server secret"
 
 
-def _derive(key: bytes, salt: bytes, token: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return (encryption key, nonce, commitment): 32, 12 and 20 octets."""
-    block = blake2b(salt + token, key=key, person=b"sojourn seal").digest()
-    return block[:32], block[32:44], block[44:]
+def _derive(key: bytes, salt: bytes, token: bytes) -> bytes:
+    """Return 64 octets: the encryption key (32), the nonce (12) and the commitment (20)."""
+    return blake2b(salt + token, key=key, person=b"sojourn seal").digest()
 
 
 def _seal(plain: bytes, key_id: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
     salt = secrets.token_bytes(24)
     header = _FORMAT + key_id
-    encryption_key, nonce, commitment = _derive(key, salt, token)
-    sealed = AESGCM(encryption_key).encrypt(nonce, plain, header + context)
-    return header + salt + commitment + sealed
+    derived = _derive(key, salt, token)
+    sealed = AESGCM(derived[:32]).encrypt(derived[32:44], plain, header + context)
+    return header + salt + derived[44:] + sealed
 
 
 def _open(envelope: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
-    salt = envelope[_SALT_AT:_COMMITMENT_AT]
-    encryption_key, nonce, commitment = _derive(key, salt, token)
-    if not compare_digest(commitment, envelope[_COMMITMENT_AT:_BODY_AT]):
+    derived = _derive(key, envelope[_SALT_AT:_COMMITMENT_AT], token)
+    if not compare_digest(derived[44:], envelope[_COMMITMENT_AT:_BODY_AT]):
         raise DecodeError(_REFUSED)
     try:
-        return AESGCM(encryption_key).decrypt(nonce, envelope[_BODY_AT:], envelope[:_SALT_AT] + context)
+        return AESGCM(derived[:32]).decrypt(
+            derived[32:44], envelope[_BODY_AT:], envelope[:_SALT_AT] + context
+        )
     except InvalidTag:
         raise DecodeError(_REFUSED) from None

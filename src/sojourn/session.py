@@ -88,12 +88,12 @@ class Session(MutableMapping[str, Any]):
 
     __slots__ = (
         "_assigned",
-        "_base",
         "_cleared",
         "_codec",
         "_live",
         "_removed",
         "_unread",
+        "base",
         "ended",
         "label",
         "record",
@@ -114,9 +114,9 @@ class Session(MutableMapping[str, Any]):
     ) -> None:
         self._codec = codec
         #: The encodings as last loaded or saved.
-        self._base: Mapping[str, bytes] = {} if encodings is None else encodings
+        self.base: Mapping[str, bytes] = {} if encodings is None else encodings
         #: Where a key that was not read yet is found: the same, but nowhere after :meth:`clear`.
-        self._unread = self._base
+        self._unread = self.base
         #: Keys of those that were removed.
         self._removed: set[str] = set()
         #: The values read or assigned so far.
@@ -221,11 +221,6 @@ class Session(MutableMapping[str, Any]):
 
     # What the manager needs
 
-    @property
-    def base(self) -> Mapping[str, bytes]:
-        """The encodings as last loaded or saved."""
-        return self._base
-
     def changes(self) -> Changes:
         """Return what was changed since the last load or save.
 
@@ -237,11 +232,11 @@ class Session(MutableMapping[str, Any]):
             if not explicit and type(value) in IMMUTABLE:
                 continue
             encoded = self._codec.encode(key, value)
-            before = self._base.get(key)
+            before = self.base.get(key)
             if self._cleared or (encoded != before and (explicit or self._differs(key, encoded))):
                 assigned[key] = encoded
         if self._cleared:
-            if assigned == self._base:
+            if assigned == self.base:
                 return Changes({}, frozenset())
             return Changes(assigned, frozenset(), replaces=True)
         return Changes(assigned, frozenset(self._removed))
@@ -260,7 +255,7 @@ class Session(MutableMapping[str, Any]):
         A codec may encode a value it has just decoded differently from what was stored, or differently
         each time.  Such a difference is the codec's, not the application's.
         """
-        before = self._base[key]
+        before = self.base[key]
         untouched = self._codec.encode(key, self._codec.decode(key, before))
         if untouched == before:
             return True
@@ -269,7 +264,7 @@ class Session(MutableMapping[str, Any]):
 
     def before(self, key: str) -> Any:
         """Return the value of ``key`` as last loaded or saved, or ``None``."""
-        encoded = self._base.get(key)
+        encoded = self.base.get(key)
         return None if encoded is None else self._codec.decode(key, encoded)
 
     def saved(self, token: str, record: Record, encodings: Mapping[str, bytes], changes: Changes) -> None:
@@ -277,13 +272,13 @@ class Session(MutableMapping[str, Any]):
 
         A value the application may hold stays the same object unless another request changed it.
         """
-        before, assigned = self._base, changes.assigned
+        before, assigned = self.base, changes.assigned
         self._live = {
             key: value
             for key, value in self._live.items()
             if (encoded := encodings.get(key)) is not None and (key in assigned or before.get(key) == encoded)
         }
-        self._base = self._unread = encodings
+        self.base = self._unread = encodings
         self._removed, self._assigned = set(), set()
         self._cleared = self.renewal = self.restarts = self.unknown_token = False
         self.label = None
@@ -292,7 +287,7 @@ class Session(MutableMapping[str, Any]):
     def forget(self) -> None:
         """Take note that nothing of the session is stored any more, and drop its data."""
         self.clear()
-        self._base = {}
+        self.base = {}
         self._cleared = self.renewal = self.restarts = self.ended = False
         self.token, self.record = None, None
 

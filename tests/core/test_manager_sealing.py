@@ -93,8 +93,13 @@ def _planted(site: Site, token: str, secret: str, **changes: Any) -> Record:
     theirs = site.world.site(keyring=Keyring([secret]), policy=_POLICY).manager
     session = theirs.new_session()
     session.update(_subject="admin", _auth_user_id="1")
-    record: Record = theirs._write(
-        token, session, theirs.plan(session), session.changes().apply({}), source=None
+    record: Record = theirs._recorder.write(
+        token,
+        session,
+        session.changes().apply({}),
+        source=None,
+        now=site.world.clock.now(),
+        idle_timeout=theirs.policy.idle_timeout,
     )
     return replace(record, **changes)
 

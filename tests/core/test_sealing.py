@@ -161,9 +161,9 @@ def _forged(keyring: Keyring, token: str, *, commitment: bytes | None = None) ->
     """Seal by hand; with ``commitment`` in place of the right one the ciphertext is still a valid one."""
     keys = keyring.sealing
     header, salt = b"\x01" + keys.key_id, bytes(24)
-    key, nonce, committed = _derive(keys.payload, salt, token.encode())
-    body = AESGCM(key).encrypt(nonce, _PAYLOAD, header + _CONTEXT)
-    return header + salt + (committed if commitment is None else commitment) + body
+    derived = _derive(keys.payload, salt, token.encode())
+    body = AESGCM(derived[:32]).encrypt(derived[32:44], _PAYLOAD, header + _CONTEXT)
+    return header + salt + (derived[44:] if commitment is None else commitment) + body
 
 
 def test_the_commitment_is_checked_although_the_ciphertext_is_valid(sealed: Sealed, keyring: Keyring) -> None:

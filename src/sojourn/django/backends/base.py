@@ -27,7 +27,13 @@ from django.utils.module_loading import import_string
 
 from sojourn.django.engine import engine_of
 from sojourn.django.labels import browser_label
-from sojourn.errors import ConfigurationError, EncodeError, SessionGoneError, StoreUnavailableError
+from sojourn.errors import (
+    ConfigurationError,
+    EncodeError,
+    SessionError,
+    SessionGoneError,
+    StoreUnavailableError,
+)
 from sojourn.policy import Action
 from sojourn.token import Token
 
@@ -59,30 +65,6 @@ class _LeftAlone:
     def __bool__(self) -> bool:
         self._answer = not self._answer
         return self._answer
-
-
-class _Noting:
-    """Take note on the session if the store does not answer, or if the session was ended meanwhile."""
-
-    __slots__ = ("_session",)
-
-    def __init__(self, session: SojournSession) -> None:
-        self._session = session
-
-    def __enter__(self) -> None:
-        """Begin to listen."""
-
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
-        """Raise what Django expects in place of our errors; let anything else pass."""
-        if error is None:
-            return
-        if isinstance(error, StoreUnavailableError):
-            self._session.unavailable = str(error)
-        elif isinstance(error, ConfigurationError):
-            raise ImproperlyConfigured(str(error)) from error
-        elif isinstance(error, SessionGoneError):
-            self._session.interrupt()
-            raise UpdateError(str(error)) from error
 
 
 class SojournSession(SessionBase):
@@ -206,23 +188,29 @@ class SojournSession(SessionBase):
     def load(self) -> Session:  # type: ignore[override]  # a mapping, as what Django loads is
         """Return the stored session, or an empty one.  One load for each key the browser sent."""
         manager = self._engine.manager
-        with _Noting(self):
-            session = manager.open(self.session_key)
+        try:
+            session = manager.open(self._session_key)
             for other in self._others:
                 if session.token is not None:
                     break
                 session = manager.open(other)
+        except SessionError as error:
+            self._note(error)
+            raise
         return self._found(session)
 
     async def aload(self) -> Session:  # type: ignore[override]  # likewise
         """See :meth:`load`."""
         manager = self._engine.async_manager
-        with _Noting(self):
-            session = await manager.open(self.session_key)
+        try:
+            session = await manager.open(self._session_key)
             for other in self._others:
                 if session.token is not None:
                     break
                 session = await manager.open(other)
+        except SessionError as error:
+            self._note(error)
+            raise
         return self._found(session)
 
     def _found(self, session: Session) -> Session:
@@ -268,18 +256,34 @@ class SojournSession(SessionBase):
         is stored already, ``sojourn.errors.EncodeError`` for a value that cannot be stored.
         """
         session = self._to_save(self._get_session(no_load=must_create), must_create=must_create)
-        with _Noting(self):
+        try:
             self._engine.manager.commit(session, saves=True, idle_timeout=self.get_session_cookie_age())
+        except SessionError as error:
+            self._note(error)
+            raise
         self._saved(session)
 
     async def asave(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - as Django calls it
         """See :meth:`save`."""
         session = self._to_save(await self._aget_session(no_load=must_create), must_create=must_create)
-        with _Noting(self):
+        try:
             await self._engine.async_manager.commit(
                 session, saves=True, idle_timeout=self.get_session_cookie_age()
             )
+        except SessionError as error:
+            self._note(error)
+            raise
         self._saved(session)
+
+    def _note(self, error: SessionError) -> None:
+        """Take note of what went wrong; raise what Django expects in place of some of our errors."""
+        if isinstance(error, StoreUnavailableError):
+            self.unavailable = str(error)
+        elif isinstance(error, ConfigurationError):
+            raise ImproperlyConfigured(str(error)) from error
+        elif isinstance(error, SessionGoneError):
+            self.interrupt()
+            raise UpdateError(str(error)) from error
 
     def interrupt(self) -> None:
         """Take note that the session was ended meanwhile: nothing of it is saved any more."""
@@ -294,7 +298,8 @@ class SojournSession(SessionBase):
         return session
 
     def _saved(self, session: Session) -> None:
-        self._session_key = session.token
+        if session.token is not self._session_key:
+            self._session_key = session.token
         self._unknown = False
         self._discounted = None
 
@@ -374,20 +379,26 @@ class SojournSession(SessionBase):
     def delete(self, session_key: str | None = None) -> None:
         """End the session of ``session_key``, or this one, also if it was renewed meanwhile.  One delete."""
         own, manager = self._own(session_key), self._engine.manager
-        with _Noting(self):
+        try:
             if own is None:
                 manager.delete(self.session_key if session_key is None else session_key)
             else:
                 manager.end(own)
+        except SessionError as error:
+            self._note(error)
+            raise
 
     async def adelete(self, session_key: str | None = None) -> None:
         """See :meth:`delete`."""
         own, manager = self._own(session_key), self._engine.async_manager
-        with _Noting(self):
+        try:
             if own is None:
                 await manager.delete(self.session_key if session_key is None else session_key)
             else:
                 await manager.end(own)
+        except SessionError as error:
+            self._note(error)
+            raise
 
     def _own(self, session_key: str | None) -> Session | None:
         """Return the session behind this one if it was loaded and is the one meant."""

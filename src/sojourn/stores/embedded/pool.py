@@ -96,7 +96,9 @@ class Pool:
                 self._discard(connection)
                 raise
             else:
-                self._give_back(connection)
+                self._idle.append(connection)
+                if self._alert:
+                    self._settle()
                 return answer
 
     def attempt(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
@@ -131,10 +133,14 @@ class Pool:
     def _give_back(self, connection: sqlite3.Connection) -> None:
         self._idle.append(connection)
         if self._alert:
-            with self._changed:
-                if self._closed or self._forking:
-                    self._close_idle()
-                self._changed.notify_all()
+            self._settle()
+
+    def _settle(self) -> None:
+        """Look closer: see what waits for the connection that just came back."""
+        with self._changed:
+            if self._closed or self._forking:
+                self._close_idle()
+            self._changed.notify_all()
 
     def _discard(self, connection: sqlite3.Connection) -> None:
         with self._changed:
