@@ -16,6 +16,8 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
+import pytest
+
 from sojourn.clock import Clock, SystemClock
 from sojourn.errors import StoreError
 from sojourn.store import AsyncPurge, AsyncScan, AsyncStore, AsyncSubjectIndex
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 B = TypeVar("B", bound="Bench")
 
-__all__ = ["AnyStore", "Bench", "ContractClock", "ServerClock", "created", "failures", "promise"]
+__all__ = ["AnyStore", "Bench", "ContractClock", "ServerClock", "created", "failures", "in_time", "promise"]
+
+_SLOWEST = 16.0
 
 
 class AnyStore(AsyncStore, AsyncSubjectIndex, AsyncPurge, AsyncScan, Protocol):
@@ -55,11 +59,12 @@ class ContractClock(Clock, Protocol):
 class ServerClock(SystemClock):
     """The machine's clock, for stores whose own server decides what has expired: time passes by waiting."""
 
-    __slots__ = ("_offset",)
+    __slots__ = ("_awaited", "_offset")
 
     def __init__(self) -> None:
         """Start at the machine's time."""
         self._offset = 0
+        self._awaited = self.now()
 
     def now(self) -> int:
         """Return wall time in milliseconds, with the steps made."""
@@ -69,10 +74,17 @@ class ServerClock(SystemClock):
         """Wait until wall time is ``instant`` (milliseconds)."""
         while (missing := instant - self.now()) > 0:
             time.sleep(missing / 1000)
+        self._awaited = instant
+
+    @property
+    def behind(self) -> float:
+        """Seconds since the instant it was last advanced to: a test has been busy for so long."""
+        return (self.now() - self._awaited) / 1000
 
     def step(self, seconds: float) -> None:
         """Set this clock forward or back; the server's stays as it is."""
         self._offset += round(seconds * 1000)
+        self._awaited += round(seconds * 1000)
 
 
 class Bench:
@@ -98,6 +110,8 @@ class Bench:
 
     #: The stores of one test, ``clients`` of them.
     stores: list[AnyStore]
+    #: How much longer than on an idle machine everything is given: see :func:`in_time`.
+    pace: float = 1.0
 
     def keep(self, check: Callable[[AnyStore, ContractClock], Coroutine[Any, Any, None]]) -> None:
         """Make the stores, run ``check`` on the first one and close them all."""
@@ -124,15 +138,15 @@ class Bench:
     @property
     def lifetime(self) -> float:
         """Seconds to give a record whose end a test watches."""
-        return 60.0 if self.expiry == "clock" else 4 * self.grain
+        return 60.0 if self.expiry == "clock" else 3 * self.grain * self.pace
 
     def surely_alive(self, deadline: int) -> int:
         """Return the last instant at which a record with ``deadline`` must be alive."""
-        return deadline - 1 if self.expiry == "clock" else deadline - round(2 * self.grain * 1000)
+        return deadline - 1 if self.expiry == "clock" else deadline - round(2000 * self.grain * self.pace)
 
     def surely_dead(self, deadline: int) -> int:
         """Return the first instant at which a record with ``deadline`` must be dead."""
-        return deadline if self.expiry == "clock" else deadline + round(self.grain * 1000)
+        return deadline if self.expiry == "clock" else deadline + round(1500 * self.grain * self.pace)
 
     def is_touched(self, loaded: Record | None, touched: Record) -> bool:
         """Whether ``loaded`` is ``touched``, its idle deadline to the ``touch_grain``."""
@@ -164,6 +178,29 @@ async def created(store: AnyStore, record: Record) -> Record:
 def failures(answers: Sequence[object]) -> list[StoreError]:
     """Return those answers of a race that are errors."""
     return [answer for answer in answers if isinstance(answer, StoreError)]
+
+
+def in_time(
+    check: Callable[[B, AnyStore, ContractClock], Coroutine[Any, Any, None]],
+) -> Callable[[B, AnyStore, ContractClock], Coroutine[Any, Any, None]]:
+    """Begin anew, with deadlines further apart, when a check that needs records alive came too late.
+
+    That is one that failed after being busy for longer than the instants it asks at allow for.
+    """
+
+    @functools.wraps(check)
+    async def patient(self: B, store: AnyStore, clock: ContractClock) -> None:
+        while True:
+            clock.advance_to(clock.now())
+            try:
+                return await check(self, store, clock)
+            except (Exception, pytest.fail.Exception):
+                late = isinstance(clock, ServerClock) and clock.behind > self.grain * self.pace / 2
+                if not late or self.pace >= _SLOWEST:
+                    raise
+                self.pace *= 2
+
+    return patient
 
 
 def promise(

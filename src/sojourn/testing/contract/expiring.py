@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sojourn.errors import DuplicateKeyError, SessionGoneError
-from sojourn.testing.contract.bench import AnyStore, Bench, ContractClock, created, promise
+from sojourn.testing.contract.bench import AnyStore, Bench, ContractClock, created, in_time, promise
 from sojourn.testing.records import new_record
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Expiring(Bench):
         assert await store.load(record.key) is None
 
     @promise
+    @in_time
     async def test_L1_a_session_lives_until_its_idle_deadline_and_no_longer(
         self, store: AnyStore, clock: ContractClock
     ) -> None:
@@ -43,6 +44,7 @@ class Expiring(Bench):
         await self.dies_at(record.idle_deadline, record, store, clock)
 
     @promise
+    @in_time
     async def test_L1_a_session_lives_until_its_absolute_deadline_and_no_longer(
         self, store: AnyStore, clock: ContractClock
     ) -> None:
@@ -51,6 +53,7 @@ class Expiring(Bench):
         await self.dies_at(deadline, record, store, clock)
 
     @promise
+    @in_time
     async def test_L1_the_idle_deadline_ends_a_session_before_its_absolute_one(
         self, store: AnyStore, clock: ContractClock
     ) -> None:
@@ -59,16 +62,18 @@ class Expiring(Bench):
         await self.dies_at(record.idle_deadline, record, store, clock)
 
     @promise
+    @in_time
     async def test_L1_touch_moves_the_idle_deadline_later(
         self, store: AnyStore, clock: ContractClock
     ) -> None:
         record = await created(store, new_record(clock, lives=self.lifetime))
-        touched = replace(record, idle_deadline=record.idle_deadline + round(self.lifetime * 1000))
+        touched = replace(record, idle_deadline=record.idle_deadline + round(self.lifetime * 1500))
         assert await store.touch(record.key, touched.idle_deadline) is True
         clock.advance_to(self.surely_dead(record.idle_deadline))
         await self.dies_at(touched.idle_deadline, touched, store, clock)
 
     @promise
+    @in_time
     async def test_L1_touch_moves_the_idle_deadline_earlier(
         self, store: AnyStore, clock: ContractClock
     ) -> None:
@@ -78,6 +83,7 @@ class Expiring(Bench):
         await self.dies_at(touched.idle_deadline, touched, store, clock)
 
     @promise
+    @in_time
     async def test_L1_touch_moves_no_absolute_deadline(self, store: AnyStore, clock: ContractClock) -> None:
         deadline = new_record(clock, lives=self.lifetime).idle_deadline
         record = await created(store, new_record(clock, absolute_deadline=deadline))
@@ -86,6 +92,7 @@ class Expiring(Bench):
         await self.dies_at(deadline, touched, store, clock)
 
     @promise
+    @in_time
     async def test_L1_update_sets_both_deadlines(self, store: AnyStore, clock: ContractClock) -> None:
         early = new_record(clock, lives=self.lifetime).idle_deadline
         late = new_record(clock).idle_deadline
@@ -106,6 +113,7 @@ class Expiring(Bench):
         assert [await store.load(record.key) for record in updated] == [None, None, *updated[2:]]
 
     @promise
+    @in_time
     async def test_L1_move_sets_both_deadlines(self, store: AnyStore, clock: ContractClock) -> None:
         early = new_record(clock, lives=self.lifetime).idle_deadline
         moved = []
@@ -120,6 +128,7 @@ class Expiring(Bench):
         assert [await store.load(record.key) for record in moved] == [None, None, moved[2]]
 
     @promise
+    @in_time
     async def test_L1_every_call_agrees_on_the_deadline(self, store: AnyStore, clock: ContractClock) -> None:
         """Just before it each call finds the session alive, from then on each finds it dead."""
         mortal = [await created(store, new_record(clock, lives=self.lifetime)) for _ in range(10)]
@@ -169,7 +178,7 @@ class Expiring(Bench):
         for days in (29, 30, 31, 400):
             far = await created(store, new_record(clock, lives=days * _DAY + 0.001))
             assert await store.load(far.key) == far
-            further = replace(far, idle_deadline=far.idle_deadline + _DAY)
+            further = replace(far, idle_deadline=far.idle_deadline + _DAY * 1000)
             assert await store.touch(far.key, further.idle_deadline) is True
             assert self.is_touched(await store.load(far.key), further)
 
