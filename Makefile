@@ -19,13 +19,12 @@ demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 fo
 
 test: $(VENV)/.test $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
 	@tools/debian_packages.sh memcached redis-server
-	PYTHONPATH=$(WHEEL) $(RUN)/pytest --ignore-glob='tests/stores/test_memcached*' \
-		--ignore-glob='tests/stores/test_valkey*' $(ARGS)
+	PYTHONPATH=$(WHEEL) $(RUN)/pytest --ignore-glob='tests/stores/test_valkey*' $(ARGS)
 
-# Apart until the Django engines on these stores land: some of these tests still depend on the machine's speed.
-test-servers: $(VENV)/.test $(WHEEL)  ## Run the tests of the memcached and Valkey stores, on real servers
+# Apart until the Django engine on this store lands: some of these tests still depend on the machine's speed.
+test-servers: $(VENV)/.test $(WHEEL)  ## Run the tests of the Valkey store, on real servers
 	@tools/debian_packages.sh memcached redis-server
-	PYTHONPATH=$(WHEEL) $(RUN)/pytest tests/stores/test_memcached*.py tests/stores/test_valkey*.py $(ARGS)
+	PYTHONPATH=$(WHEEL) $(RUN)/pytest tests/stores/test_valkey*.py $(ARGS)
 
 test-deep: $(VENV)/.test  ## Play random histories of requests and faults on every store for 20 minutes
 	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model/test_machine.py $(ARGS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import socket
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Memcached"]
+
+#: Its threads.  Each new connection is the next one's, so that after so many all have done what came before.
+_WORKERS = 4
 
 
 class Memcached(Server):
@@ -30,8 +33,10 @@ class Memcached(Server):
             self.address = f"unix:{path}"
             where = ["-s", str(path)]
             ready = partial(accepts, str(path))
-        # Giving up root would also give up being killed with the tests.
-        super().__init__(["memcached", "-u", "root", "-U", "0", *where, *options], is_ready=ready)
+        # Giving up root would also give up being killed with the tests.  A thread that keeps order in the LRU
+        # lists would hold items back from dump() now and then.
+        always = ["-u", "root", "-U", "0", "-t", str(_WORKERS), "-o", "no_lru_maintainer"]
+        super().__init__(["memcached", *always, *where, *options], is_ready=ready)
 
     def ask(self, request: bytes, *, end: bytes = b"\r\n") -> bytes:
         """Return what it answers to ``request``, up to and with ``end``."""
@@ -50,13 +55,21 @@ class Memcached(Server):
 
     def dump(self) -> bytes:
         """Return every key with the bytes of its item."""
-        time.sleep(0.05)  # an item that is just being sent to somebody is left out
+        for _ in range(_WORKERS):  # an item that is just being sent to somebody would be left out
+            assert self.ask(b"mn\r\n") == b"MN\r\n"
         found = b""
         for line in self.ask(b"lru_crawler metadump all\r\n", end=b"END\r\n").splitlines():
             if line.startswith(b"key="):
                 key = unquote_to_bytes(line.split()[0].removeprefix(b"key="))
                 found += line + self.ask(b"get %s\r\n" % key, end=b"END\r\n")
         return found
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        stats = self.ask(b"stats\r\n", end=b"END\r\n")
+        [found] = re.findall(rb"curr_connections (\d+)", stats)
+        return int(found) - 1  # the one that asks
 
     def count(self) -> int:
         """Return how many items it holds, expired ones not counted."""

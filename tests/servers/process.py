@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -87,8 +88,9 @@ class Server:
 
     def stop(self) -> None:
         """Let it neither answer nor refuse until :meth:`resume`."""
-        assert self._process is not None
+        assert self._process is not None, "it does not run"
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # until the last of its threads has stopped
 
     def resume(self) -> None:
         """Let it go on where it was."""

@@ -37,6 +37,7 @@ from sojourn.record import Version
 from sojourn.store import AsyncPurge, AsyncScan, AsyncSubjectIndex, Purge, Scan, SubjectIndex
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memcached.nodes import nodes_of, owner
+from sojourn.testing import FakeClock
 from sojourn.testing.records import new_record
 
 if TYPE_CHECKING:
@@ -246,11 +247,11 @@ def test_L3_a_session_of_31_days_is_kept_for_31_days(memcached: Memcached) -> No
             for deadlines in ({}, {"absolute_deadline": CLOCK.now() + (days + 9) * DAY * 1000}):
                 record = new_record(CLOCK, lives=days * DAY + 1, **deadlines)
                 version = store.create(record)
-                assert left(memcached) == pytest.approx(days * DAY, abs=3)
+                assert left(memcached) == pytest.approx(days * DAY, abs=60)  # the machine may be busy
                 version = store.update(record, version)
-                assert left(memcached) == pytest.approx(days * DAY, abs=3)
+                assert left(memcached) == pytest.approx(days * DAY, abs=60)
                 store.touch(record.key, record.idle_deadline + DAY * 1000)
-                assert left(memcached) == pytest.approx((days + 1) * DAY, abs=3)
+                assert left(memcached) == pytest.approx((days + 1) * DAY, abs=60)
                 assert store.delete(record.key) is True
 
 
@@ -288,13 +289,18 @@ def test_D3_a_smaller_limit_of_the_server_is_the_same_error(
         store.create(new_record(CLOCK))
 
 
-def test_a_touch_beyond_the_absolute_deadline_revives_nothing(memcached: Memcached) -> None:
-    with closing(MemcachedStore(memcached.address, timeout=PATIENCE)) as store:
-        records = [new_record(CLOCK, absolute_deadline=CLOCK.now() + 1500) for _ in range(5)]
+def test_L1_a_touch_beyond_the_absolute_deadline_revives_nothing(memcached: Memcached) -> None:
+    """Memcached is told the idle deadline only; the absolute one is the store's to keep."""
+    clock = FakeClock()
+    with closing(MemcachedStore(memcached.address, timeout=PATIENCE, clock=clock)) as store:
+        deadline = clock.now() + 600_000
+        records = [new_record(clock, absolute_deadline=deadline) for _ in range(5)]
         versions = [store.create(record) for record in records]
         for record in records:
             assert store.touch(record.key, record.idle_deadline) is True
-        time.sleep(3)
+        clock.advance_to(deadline - 1)
+        assert store.load(records[0].key) is not None
+        clock.advance_to(deadline)
         assert memcached.count() == 5
         assert store.load(records[0].key) is None
         assert store.touch(records[1].key, records[1].idle_deadline) is False

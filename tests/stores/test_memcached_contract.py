@@ -31,9 +31,9 @@ def expiry_is_tested_elsewhere(contract: type[T]) -> type[T]:
 
 class OnMemcached:
     expiry: ClassVar[Literal["clock", "server"]] = "server"
-    touch_grain = 2.0
-    lifetime = 2.5
     clients = 2
+    #: 1.5 s (2.5 s beyond thirty days) and what a busy machine takes; the contract moves deadlines by 30 s.
+    touch_grain = 10.0
     #: A busy machine is no fault.
     timeout = 20.0
 
