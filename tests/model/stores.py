@@ -1,23 +1,32 @@
-"""Our stores, as the interleaving driver and the state machine want them: one entry of ``STORES`` each."""
+"""Our stores, as the interleaving driver and the state machine want them: one entry of ``STORES`` each.
+
+A test takes ``name`` (one of ``NAMES``) and ``place``, a folder or servers.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import pytest
+
+from sojourn.errors import StoreError
 from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
+from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 from sojourn.testing import AsyncInterleaver, Interleaver
 from sojourn.testing.machine import AsyncSessionMachine, SessionMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
     from pathlib import Path
 
+    from sojourn.steps import Steps
     from sojourn.testing import FakeClock
+    from tests.servers.memcached import Memcached
 
-__all__ = ["STORES", "Kind"]
+__all__ = ["NAMES", "STORES", "Kind"]
 
 
 class Unsynced(sqlite3.Connection):
@@ -31,49 +40,61 @@ class Unsynced(sqlite3.Connection):
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """How to make a store in a folder, and how to empty one if making it takes long."""
+    """How to make a store in a place, and how to empty one if making it takes long."""
 
-    make: Callable[[Path, FakeClock], Any]
-    make_async: Callable[[Path, FakeClock], Any]
+    make: Callable[[Any, FakeClock], Any]
+    make_async: Callable[[Any, FakeClock], Any]
     empty: Callable[[Any], object] | None = None
+    #: The fixture that gives the place.
+    place: str = "tmp_path"
+    #: Who decides that a session has expired.
+    expiry: Literal["clock", "server"] = "clock"
+    #: Clients who need what the store cannot do.
+    without: Collection[str] = ()
+    #: So many schedules of each triple are played; ``None``: all.
+    sample: int | None = None
 
-    def interleaver(self, folder: Path) -> Interleaver:
-        return Interleaver(lambda clock: self.make(folder, clock), empty=self.empty)
+    def interleaver(self, place: Any) -> Interleaver:
+        return Interleaver(lambda clock: self.make(place, clock), empty=self.empty)
 
-    def async_interleaver(self, folder: Path) -> AsyncInterleaver:
+    def async_interleaver(self, place: Any) -> AsyncInterleaver:
         empty: Callable[[Any], Awaitable[object]] | None = None
 
         async def make_store(clock: FakeClock) -> Any:
-            return self.make_async(folder, clock)
+            return self.make_async(place, clock)
 
         async def empty_it(store: Any) -> None:
             assert self.empty is not None
-            self.empty(store.store)
+            self.empty(store)
 
         if self.empty is not None:
             empty = empty_it
         return AsyncInterleaver(make_store, empty=empty)
 
-    def machine(self, folder: Path) -> type[SessionMachine]:
+    def machine(self, place: Any) -> type[SessionMachine]:
         kind = self
 
         class Machine(SessionMachine):
+            expiry = kind.expiry
+
             def make_store(self, clock: FakeClock) -> Any:
-                store = kind.make(folder, clock)
+                store = kind.make(place, clock)
                 if kind.empty is not None:
                     kind.empty(store)
                 return store
 
         return Machine
 
-    def async_machine(self, folder: Path) -> type[SessionMachine]:
+    def async_machine(self, place: Any) -> type[SessionMachine]:
         kind = self
 
         class Machine(AsyncSessionMachine):
+            expiry = kind.expiry
+
             async def make_store(self, clock: FakeClock) -> Any:
-                store = kind.make_async(folder, clock)
+                store = kind.make_async(place, clock)
                 if kind.empty is not None:
-                    kind.empty(store.store)
+                    kind.empty(store)
                 return store
 
         return Machine
@@ -83,8 +104,69 @@ def _embedded(folder: Path, clock: FakeClock) -> EmbeddedStore:
     return EmbeddedStore(folder / "sessions.sqlite3", clock=clock, factory=Unsynced)
 
 
-def _empty_table(store: EmbeddedStore) -> None:
-    store._saves.run(lambda connection: connection.execute("DELETE FROM session"))
+def _empty_table(store: EmbeddedStore | AsyncEmbeddedStore) -> None:
+    plain = store.store if isinstance(store, AsyncEmbeddedStore) else store
+    plain._saves.run(lambda connection: connection.execute("DELETE FROM session"))
+
+
+class InSteps:
+    """Offers the round trips of each of memcached's operations one by one."""
+
+    _run: Callable[[Any], Any]
+
+    def round_trip(self, exchange: Any) -> Any:
+        def one() -> Any:
+            return (yield exchange)
+
+        return self._run(one())
+
+    def _steps(self, operation: Any) -> Steps[Any]:
+        answer: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                exchange = operation.send(answer) if error is None else operation.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            answer = error = None
+            try:
+                answer = yield self.round_trip, exchange
+            except StoreError as raised:
+                error = raised
+
+    def __getattr__(self, name: str) -> Any:
+        """Return ``load_steps`` and the like."""
+        operation, is_steps, rest = name.partition("_steps")
+        if not is_steps or rest:
+            raise AttributeError(name)
+        begin = getattr(self, f"_{operation}")
+        return lambda *args: self._steps(begin(*args))
+
+
+class MemcachedInSteps(InSteps, MemcachedStore):
+    pass
+
+
+class AsyncMemcachedInSteps(InSteps, AsyncMemcachedStore):
+    pass
+
+
+def _memcached(
+    store: type, async_store: type, *, place: str = "memcached", sample: int | None = None
+) -> Kind:
+    def settings(servers: Memcached | list[Memcached], clock: FakeClock) -> dict[str, Any]:
+        nodes = servers if isinstance(servers, list) else [servers]
+        return {"servers": [node.address for node in nodes], "timeout": 20.0, "clock": clock}
+
+    return Kind(
+        make=lambda servers, clock: store(**settings(servers, clock)),
+        make_async=lambda servers, clock: async_store(**settings(servers, clock)),
+        empty=lambda _: None,  # keys are random, connections may stay
+        place=place,
+        expiry="server",
+        without=("expiry", "purge", "revoke", "revoke one"),
+        sample=sample,
+    )
 
 
 STORES: Final[dict[str, Kind]] = {
@@ -97,4 +179,11 @@ STORES: Final[dict[str, Kind]] = {
         make_async=lambda folder, clock: AsyncEmbeddedStore(_embedded(folder, clock), threads=1),
         empty=_empty_table,
     ),
+    "memcached": _memcached(MemcachedStore, AsyncMemcachedStore),
+    "memcached, its round trips": _memcached(MemcachedInSteps, AsyncMemcachedInSteps, sample=12),
+    "3 memcacheds, their round trips": _memcached(
+        MemcachedInSteps, AsyncMemcachedInSteps, place="memcached_nodes", sample=12
+    ),
 }
+
+NAMES: Final = [pytest.param(name, marks=pytest.mark.asks_for(kind.place)) for name, kind in STORES.items()]

@@ -57,6 +57,11 @@ ENGINES = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests say which fixtures they ask for only while they run."""
+    config.addinivalue_line("markers", "asks_for(fixture): this test asks for the fixture by its name")
+
+
 def pytest_report_header() -> list[str]:
     """Name the engines whose tests are left out."""
     return [
@@ -75,10 +80,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not engine.is_installed:
             missing |= engine.fixtures
     if missing:
-        left_out = [item for item in items if not missing.isdisjoint(getattr(item, "fixturenames", ()))]
+        left_out = [item for item in items if not missing.isdisjoint(_fixtures_of(item))]
         if left_out:
             items[:] = [item for item in items if item not in left_out]
             config.hook.pytest_deselected(items=left_out)
+
+
+def _fixtures_of(item: pytest.Item) -> set[str]:
+    """Return what it takes, and what its parameters say it will ask for."""
+    asked_for = {name for mark in item.iter_markers("asks_for") for name in mark.args}
+    return {*getattr(item, "fixturenames", ()), *asked_for}
 
 
 def _demand(name: str) -> None:

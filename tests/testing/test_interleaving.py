@@ -69,6 +69,19 @@ def test_no_schedule_is_played_twice() -> None:
     assert len(seen) == interleaver.play("save", "renew", "logout")
 
 
+def test_a_sample_is_chosen_by_chance_and_always_the_same() -> None:
+    with pytest.raises(Violation) as every:
+        Interleaver(UpdateIgnoresTheVersion).play("save", "nested save", "login")
+    chosen = set[str]()
+    for _ in range(3):
+        with pytest.raises(Violation) as sampled:
+            Interleaver(UpdateIgnoresTheVersion).play("save", "nested save", "login", sample=50)
+        chosen.add(str(sampled.value.schedule))
+    assert len(chosen) == 1
+    assert chosen != {str(every.value.schedule)}
+    assert Interleaver(memory).play("save", "logout", sample=4) == 4
+
+
 def test_pairs_and_triples_are_all_that_were_asked_for() -> None:
     count = len(CLIENTS)
     assert len(list(pairs())) == count * (count + 1) // 2

@@ -24,6 +24,7 @@ Clients do not queue for one session, as threads of one process do: they are pro
 from __future__ import annotations
 
 import itertools
+import random
 from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.steps import run, run_async
@@ -70,7 +71,12 @@ class _Interleavings:
         self._empty = empty
         self._kept: tuple[Any, FakeClock] | None = None
 
-    def _play(self, names: Sequence[str], start: str) -> Steps[int]:
+    def _play(self, names: Sequence[str], start: str, sample: int | None) -> Steps[int]:
+        if sample is not None:
+            for number in range(sample):
+                chance = random.Random(f"{start} {names} {number}")  # noqa: S311 - the same each time
+                yield from self._play_one(names, start, (), chance)
+            return sample
         count = 0
         turns: list[int] = []
         while True:
@@ -89,16 +95,22 @@ class _Interleavings:
         yield from self._play_one(schedule.clients, schedule.start, schedule.turns)
 
     def _play_one(
-        self, names: Sequence[str], start: str, turns: Sequence[int]
+        self, names: Sequence[str], start: str, turns: Sequence[int], chance: random.Random | None = None
     ) -> Steps[list[tuple[int, Sequence[int]]]]:
-        """Play the schedule that begins with ``turns``; return each turn with those who could have come."""
+        """Play the schedule that begins with ``turns``; return each turn with those who could have come.
+
+        After ``turns`` it is the first one's turn that is ready, or whose ``chance`` chooses.
+        """
         store, clock = yield from self._fresh_store()
         game = Game(World(store, clock), names)
         choices: list[tuple[int, Sequence[int]]] = []
         try:
             yield from game.begin(start)
             while ready := game.ready():
-                turn = turns[len(choices)] if len(choices) < len(turns) else ready[0]
+                if len(choices) < len(turns):
+                    turn = turns[len(choices)]
+                else:
+                    turn = ready[0] if chance is None else chance.choice(ready)
                 choices.append((turn, ready))
                 yield from game.turn(turn)
             yield from leaves(game.world.check())
@@ -144,12 +156,14 @@ class Interleaver(_Interleavings):
     ) -> None:
         super().__init__(make_store, empty=empty)
 
-    def play(self, *clients: str, start: str = "signed in") -> int:
+    def play(self, *clients: str, start: str = "signed in", sample: int | None = None) -> int:
         """Play every schedule of ``clients`` (names in ``CLIENTS``); return how many there are.
 
-        ``start`` is what there is before they come, one of ``STARTS``.  Raises ``Violation``.
+        ``start`` is what there is before they come, one of ``STARTS``.  With a ``sample`` so many are played,
+        chosen by chance, each time the same: a store whose operations consist of several has very many
+        schedules.  Raises ``Violation``.
         """
-        return run(self._play(clients, start))
+        return run(self._play(clients, start, sample))
 
     def replay(self, schedule: Schedule | str) -> None:
         """Play one schedule.  Raises ``Violation``."""
@@ -174,9 +188,9 @@ class AsyncInterleaver(_Interleavings):
     ) -> None:
         super().__init__(make_store, empty=empty)
 
-    async def play(self, *clients: str, start: str = "signed in") -> int:
+    async def play(self, *clients: str, start: str = "signed in", sample: int | None = None) -> int:
         """See :meth:`Interleaver.play`."""
-        return await run_async(self._play(clients, start))
+        return await run_async(self._play(clients, start, sample))
 
     async def replay(self, schedule: Schedule | str) -> None:
         """See :meth:`Interleaver.replay`."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 try:
     from hypothesis import strategies as st
@@ -77,6 +77,10 @@ _changes = st.one_of(
 
 class SessionMachine(RuleBasedStateMachine):
     """Any :class:`~sojourn.store.Store`, played through the manager."""
+
+    #: Who decides that a session has expired: the ``clock`` given to the store, or the store's own
+    #: ``server``.  With a server no time passes, as that one's cannot be made to; the wall clock still steps.
+    expiry: ClassVar[Literal["clock", "server"]] = "clock"
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,7 +242,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def _pass(self, span: Span | None) -> None:
         """Let time pass, perhaps until the next session is just not dead, or just so."""
-        if span is None:
+        if span is None or self.expiry == "server":
             return
         deadlines = [deadline for deadline in self.world.expected.deadlines if deadline > self.clock.now()]
         if span == "some minutes" or not deadlines:
