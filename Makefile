@@ -27,7 +27,7 @@ test-servers: $(VENV)/.test $(WHEEL)  ## Run the tests of the Valkey store, on r
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest tests/stores/test_valkey*.py $(ARGS)
 
 test-deep: $(VENV)/.test  ## Play random histories of requests and faults on every store for 20 minutes
-	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model/test_machine.py $(ARGS)
+	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model $(ARGS)
 
 promises: $(VENV)/.test  ## Print each promise with the tests that prove it
 	@$(RUN)/python tools/promises.py
