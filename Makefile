@@ -17,8 +17,8 @@ help:  ## Show this list
 demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 for another port)
 	@$(RUN)/python examples/demo/serve.py --port $(PORT)
 
-test: $(VENV)/.test $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
-	@tools/debian_packages.sh memcached redis-server
+test: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
+	@tools/debian_packages.sh memcached redis-server postgres=postgresql mariadbd=mariadb-server
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest --ignore-glob='tests/stores/test_valkey*' $(ARGS)
 
 # Apart until the Django engine on this store lands: some of these tests still depend on the machine's speed.
@@ -67,6 +67,12 @@ $(WHEEL): $(shell find src -name __pycache__ -prune -o -print) pyproject.toml LI
 $(VENV)/.%: pyproject.toml | $(RUN)/pip
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
+
+# The driver of MariaDB and MySQL that Django asks for, which pip compiles. Where it cannot, their tests are left out.
+$(VENV)/.mysqlclient: | $(RUN)/pip
+	@tools/debian_packages.sh gcc pkg-config python3-config=python3-dev mariadb_config=libmariadb-dev
+	@if $(RUN)/python -m pip install --quiet --disable-pip-version-check 'mysqlclient>=2.2.1'; then touch $@; \
+	else echo "mysqlclient could not be built" >&2; [ -z "$$CI" ]; fi
 
 $(RUN)/pip:
 	$(PYTHON) -m venv $(VENV)

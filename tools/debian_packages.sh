@@ -1,6 +1,8 @@
 #!/bin/sh
 # Have the programs that tests start.  Arguments: PROGRAM=PACKAGE, or PROGRAM where both have one name.
 # On Debian as root missing packages are installed; else one line tells which to install, which fails if CI is set.
+# Debian keeps servers out of users' PATH.
+PATH=$(printf '%s:' "$PATH" /usr/sbin /usr/lib/postgresql/*/bin)
 missing=
 for pair in "$@"; do
     command -v "${pair%%=*}" >/dev/null || missing="$missing ${pair##*=}"

@@ -6,11 +6,16 @@ import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers import mariadb as mariadb_server
+from tests.servers import postgresql as postgresql_server
+from tests.servers.mariadb import MariaDB
 from tests.servers.memcached import Memcached
+from tests.servers.postgresql import PostgreSQL
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import PROGRAMS, Cluster, Sentinels, Valkey
 
@@ -26,33 +31,52 @@ class Engine:
     name: str
     #: Any one of these programs will do.
     programs: Sequence[str]
-    #: The Debian package to install.
-    package: str
+    #: What to do to have it.
+    install: str
     #: Tests that take one of these need it.
     fixtures: frozenset[str]
+    #: Where a program is, if it is.
+    which: Callable[[str], str | None] = shutil.which
+    #: Python packages that the tests need too and that not every machine can install.
+    modules: Sequence[str] = ()
 
     @property
     def is_installed(self) -> bool:
-        return any(shutil.which(program) for program in self.programs)
+        return any(map(self.which, self.programs)) and all(map(find_spec, self.modules))
 
 
 ENGINES = (
     Engine(
         "memcached",
         ("memcached",),
-        "memcached",
+        "apt-get install memcached",
         frozenset(("memcached", "new_memcached", "memcached_nodes", "memcached_proxy")),
     ),
     Engine(
         "Valkey or Redis",
         PROGRAMS,
-        "redis-server",
+        "apt-get install redis-server",
         frozenset(
             (
                 *("valkey", "new_valkey", "valkey_proxy"),
                 *("valkey_cluster", "new_cluster", "valkey_sentinels", "new_sentinels"),
             )
         ),
+    ),
+    Engine(
+        "PostgreSQL",
+        ("postgres",),
+        "apt-get install postgresql",
+        frozenset(("postgresql", "new_postgresql", "postgresql_proxy")),
+        postgresql_server.program,
+    ),
+    Engine(
+        "MariaDB",
+        ("mariadbd",),
+        "apt-get install mariadb-server libmariadb-dev gcc python3-dev pkg-config; pip install mysqlclient",
+        frozenset(("mariadb", "new_mariadb", "mariadb_proxy")),
+        mariadb_server.program,
+        ("MySQLdb",),
     ),
 )
 
@@ -65,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> list[str]:
     """Name the engines whose tests are left out."""
     return [
-        f"{engine.name} is not installed, its tests are left out: apt-get install {engine.package}"
+        f"{engine.name} is not installed, its tests are left out: {engine.install}"
         for engine in ENGINES
         if not engine.is_installed
     ]
@@ -95,7 +119,7 @@ def _fixtures_of(item: pytest.Item) -> set[str]:
 def _demand(name: str) -> None:
     [engine] = [engine for engine in ENGINES if engine.name == name]
     if not engine.is_installed:
-        pytest.fail(f"apt-get install {engine.package}")
+        pytest.fail(f"{engine.name} is not installed: {engine.install}")
 
 
 @pytest.fixture(scope="session")
@@ -234,3 +258,77 @@ def valkey_sentinels(_has_valkey: None, tmp_path_factory: pytest.TempPathFactory
         yield sentinels
     finally:
         sentinels.kill()
+
+
+@pytest.fixture(scope="session")
+def _has_postgresql() -> None:
+    _demand("PostgreSQL")
+
+
+@pytest.fixture(scope="session")
+def postgresql(_has_postgresql: None) -> Iterator[PostgreSQL]:
+    """A server that tests share, each with a table of its own; not to be killed."""
+    server = PostgreSQL(*postgresql_server.FAST)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def new_postgresql(_has_postgresql: None) -> Iterator[Callable[..., PostgreSQL]]:
+    """Start a server of this test's own, to be killed, stopped and resumed."""
+    with ExitStack() as stack:
+
+        def start(*settings: str) -> PostgreSQL:
+            server = PostgreSQL(*settings)
+            stack.callback(server.remove)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def postgresql_proxy(postgresql: PostgreSQL) -> Iterator[Proxy]:
+    """A proxy before ``postgresql``."""
+    with Proxy(postgresql.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def _has_mariadb() -> None:
+    _demand("MariaDB")
+
+
+@pytest.fixture(scope="session")
+def mariadb(_has_mariadb: None) -> Iterator[MariaDB]:
+    """A server that tests share, each with a table of its own; not to be killed."""
+    server = MariaDB(*mariadb_server.FAST)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def new_mariadb(_has_mariadb: None) -> Iterator[Callable[..., MariaDB]]:
+    """Start a server of this test's own, to be killed, stopped and resumed."""
+    with ExitStack() as stack:
+
+        def start(*options: str) -> MariaDB:
+            server = MariaDB(*options)
+            stack.callback(server.remove)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def mariadb_proxy(mariadb: MariaDB) -> Iterator[Proxy]:
+    """A proxy before ``mariadb``."""
+    with Proxy(mariadb.port) as proxy:
+        yield proxy

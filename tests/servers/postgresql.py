@@ -1,0 +1,108 @@
+"""PostgreSQL for tests."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from tests.servers.process import HOST, PATIENCE, Server, accepts, free_port
+
+__all__ = ["FAST", "PostgreSQL", "program"]
+
+#: Who runs it if root runs the tests: it refuses to run as root.
+USER = "postgres"
+
+#: What only costs time where nobody pulls the plug; a test about durability asks for the defaults.
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+def program(name: str) -> str | None:
+    """Return the path of one of PostgreSQL's programs, which Debian keeps out of ``PATH``."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return shutil.which(name, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
+
+
+class PostgreSQL(Server):
+    """A server with one database, ``sessions``; ``settings`` are lines of its configuration."""
+
+    database = "sessions"
+
+    def __init__(self, *settings: str) -> None:
+        self.port = free_port()
+        #: What a client connects to.
+        self.address = f"{HOST}:{self.port}"
+        # Not below pytest's folder, which nobody but its owner may enter.
+        self.folder = Path(tempfile.mkdtemp(prefix="sojourn-postgresql-"))
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(USER)
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        options = ["listen_addresses=" + HOST, f"port={self.port}", "unix_socket_directories=", *settings]
+        arguments = [program("postgres") or "postgres", "-D", str(self.folder / "data")]
+        for option in options:
+            arguments += ["-c", option]
+        super().__init__([*self._as_user, *arguments], is_ready=self._answers)
+
+    def start(self) -> None:
+        """Start, with an empty database if it is the first time."""
+        is_new = not (self.folder / "data").exists()
+        if is_new:
+            data = str(self.folder / "data")
+            self._run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync")
+        super().start()
+        if is_new:
+            self.sql(f"CREATE DATABASE {self.database}", database="postgres")
+
+    def sql(self, statement: str, *, database: str = database) -> str:
+        """Return what the server answers, a line for each row, with bars between columns."""
+        arguments = [*self._there, "-U", USER, "-d", database, "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1"]
+        return self._run("psql", *arguments, "-c", statement).strip()
+
+    def kill(self) -> None:
+        """End it and all its children as a power failure would."""
+        if self._process is not None:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            super().kill()
+            for child in children:
+                _kill(int(child))
+
+    def remove(self) -> None:
+        """End it and delete its files."""
+        self.kill()
+        shutil.rmtree(self.folder)
+
+    @property
+    def _there(self) -> list[str]:
+        return ["-h", HOST, "-p", str(self.port)]
+
+    def _answers(self) -> bool:
+        """Whether it takes connections, which it does not while it recovers from a crash."""
+        if not accepts((HOST, self.port)):
+            return False
+        asked = [program("pg_isready") or "pg_isready", *self._there]
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+    def _run(self, name: str, *arguments: str) -> str:
+        command = [*self._as_user, program(name) or name, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def _kill(pid: int) -> None:
+    """Kill a process that is nobody's child any more, and wait until it is gone."""
+    with suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            select.select([handle], [], [], PATIENCE)
+        finally:
+            os.close(handle)
