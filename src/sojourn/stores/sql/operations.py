@@ -1,0 +1,305 @@
+"""What each call of a store asks the database, and what it makes of the answers.  No I/O.
+
+Each operation is a generator that yields requests and is sent the answers.  Whoever has a connection carries
+them out: :class:`~sojourn.stores.sql.store.SQLStore` and its asynchronous twin by SQLAlchemy, the Django
+engine on Django's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from sojourn.clock import SystemClock
+from sojourn.errors import ConfigurationError, ConflictError, DuplicateKeyError, SessionGoneError
+from sojourn.record import Record, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sojourn.clock import Clock
+    from sojourn.stores.sql.statements import Statements
+
+__all__ = ["Change", "Operations", "Read", "Steps", "TakenError", "Transaction"]
+
+T = TypeVar("T")
+
+Values: TypeAlias = tuple[Any, ...]
+
+#: Rows that one statement of purging removes at most: what a writer may have to wait for.
+_BATCH: Final = 100
+
+#: Rows that purging after a create removes at most.
+_SWEEP: Final = 50
+
+#: How long the row stays that a capped sign-in locks on MySQL: milliseconds.
+_GATE_STAYS: Final = 86_400_000
+
+
+class TakenError(Exception):
+    """A statement would have put two rows under one key; it changed nothing."""
+
+
+class Read(NamedTuple):
+    """A statement that returns rows; the answer is the list of them.  Doing it twice harms nobody."""
+
+    statement: str
+    values: Values
+
+
+class Change(NamedTuple):
+    """A statement that changes rows; the answer is how many.
+
+    Raises ``TakenError``.  One that ``may_fail`` tidies up: it is left out where it could do harm, and
+    if it fails, the answer is 0.
+    """
+
+    statement: str
+    values: Values
+    may_fail: bool = False
+
+
+class Transaction(NamedTuple):
+    """Changes that happen together or not at all; the answer is how many rows the ``main`` one changed.
+
+    They are made in order, and those after ``main`` only if that changed a row.  Raises ``TakenError``.
+    """
+
+    changes: tuple[Change, ...]
+    main: int
+
+
+Request: TypeAlias = Read | Change | Transaction
+Steps: TypeAlias = Generator[Request, Any, T]
+
+
+class Operations:
+    """The operations of a store, as generators of requests."""
+
+    def __init__(
+        self,
+        statements: Statements,
+        *,
+        max_sessions_per_subject: int | None,
+        purge_every: int | None,
+        clock: Clock | None,
+    ) -> None:
+        if max_sessions_per_subject is not None and max_sessions_per_subject < 1:
+            raise ConfigurationError(
+                f"max_sessions_per_subject={max_sessions_per_subject} admits nobody; give 1 or more or None"
+            )
+        if purge_every is not None and purge_every < 1:
+            raise ConfigurationError(f"purge_every={purge_every} is no interval; give 1 or more or None")
+        self._statements = statements
+        self._cap = max_sessions_per_subject
+        self._purge_every = purge_every
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._created = 0
+
+    def _create(self, record: Record) -> Steps[Version]:
+        version = Version.first()
+        now = self._clock.now()
+        values = _row(record, version)
+        try:
+            hit = yield from self._write(Change(self._statements.create, self._new(values, now)), record, now)
+        except TakenError:  # most likely by a dead record
+            yield Change(self._statements.bury, (values[0], now))
+            try:
+                hit = yield from self._write(Change(self._statements.create, values), record, now)
+            except TakenError:
+                hit = 0
+        if not hit:
+            raise DuplicateKeyError("create: a living session has this key already; create with a new token")
+        return version
+
+    def _new(self, values: Values, now: int) -> Values:
+        """Return what ``create`` takes: where it replaces a dead row itself, it has to know the time."""
+        return values if self._statements.dialect == "mysql" else (*values, now)
+
+    def _is_time_to_sweep(self) -> bool:
+        """Whether this create is one after which dead rows are to be removed."""
+        if self._purge_every is None:
+            return False
+        self._created += 1
+        return self._created % self._purge_every == 0
+
+    def _sweep(self) -> Steps[None]:
+        """Remove some dead rows, if nothing is in the way."""
+        now = self._clock.now()
+        yield Change(self._statements.refile, (now, now, _SWEEP), may_fail=True)
+        yield Change(self._statements.purge, (now, now, _SWEEP), may_fail=True)
+
+    def _load(self, key: str) -> Steps[Record | None]:
+        digest = bytes.fromhex(key)
+        rows = yield Read(self._statements.load, (digest,))
+        if not rows:
+            return None
+        record = _record(rows[0])
+        now = self._clock.now()
+        if now >= record.expires_at:
+            yield Change(self._statements.bury, (digest, now), may_fail=True)
+            return None
+        return record
+
+    def _update(self, record: Record, expected_version: Version) -> Steps[Version]:
+        now = self._clock.now()
+        key = bytes.fromhex(record.key)
+        values = (
+            record.payload,
+            record.created_at,
+            record.idle_deadline,
+            record.absolute_deadline,
+            record.subject,
+            record.info or None,
+            record.expires_at,
+            key,
+            *expected_version,
+            now,
+        )
+        hit = 0
+        is_capped = self._cap is not None and record.subject is not None
+        if is_capped and expected_version.counter > 1:  # a sign-in comes with the first update, as a rule
+            values_kept = (*values, record.subject)
+            hit = yield Change(self._statements.update_keeping_subject, values_kept)
+            if not hit:
+                yield from self._look(key, expected_version, now)
+        if not hit:
+            hit = yield from self._write(Change(self._statements.update, values), record, now)
+        if not hit:
+            yield from self._look(key, expected_version, now)
+            raise _conflict()
+        return expected_version.next()
+
+    def _touch(self, key: str, idle_deadline: int) -> Steps[bool]:
+        now = self._clock.now()
+        digest = bytes.fromhex(key)
+        hit = yield Change(self._statements.touch, (idle_deadline, idle_deadline, digest, now))
+        if not hit:
+            yield Change(self._statements.bury, (digest, now), may_fail=True)
+        return bool(hit)
+
+    def _move(self, old_key: str, expected_version: Version, record: Record) -> Steps[Version]:
+        version = Version.first()
+        now = self._clock.now()
+        old, values = bytes.fromhex(old_key), _row(record, version)
+        move = Change(self._statements.move, (*values, old, *expected_version, now))
+        try:
+            hit = yield from self._write(move, record, now)
+        except TakenError:  # as above
+            yield Change(self._statements.bury, (values[0], now))
+            try:
+                hit = yield from self._write(move, record, now)
+            except TakenError:
+                raise DuplicateKeyError(
+                    "move: a living session has the new key already; move to a new token"
+                ) from None
+        if not hit:
+            yield from self._look(old, expected_version, now)
+            raise _conflict()
+        return version
+
+    def _delete(self, key: str) -> Steps[bool]:
+        values = (bytes.fromhex(key), self._clock.now())
+        hit = yield Change(self._statements.delete, values)
+        if not hit:
+            yield Change(self._statements.bury, values, may_fail=True)
+        return bool(hit)
+
+    def _find_subject(self, subject: bytes) -> Steps[Sequence[Record]]:
+        rows = yield Read(self._statements.find_subject, (subject,))
+        now = self._clock.now()
+        found = [_record(row) for row in rows]
+        living = [record for record in found if now < record.expires_at]
+        if len(living) < len(found):
+            yield Change(self._statements.bury_subject, (subject, now), may_fail=True)
+        return living
+
+    def _delete_subject(self, subject: bytes, except_key: str | None) -> Steps[int]:
+        now = self._clock.now()
+        # What is dead already is not counted.
+        yield Change(self._statements.bury_subject, (subject, now))
+        kept = b"" if except_key is None else bytes.fromhex(except_key)
+        ended: int = yield Change(self._statements.delete_subject, (subject, kept))
+        return ended
+
+    def _purge(self, limit: int) -> Steps[int]:
+        removed = 0
+        while removed < limit:
+            now = self._clock.now()
+            batch = min(_BATCH, limit - removed)
+            filed: int = yield Change(self._statements.refile, (now, now, _BATCH))
+            dead: int = yield Change(self._statements.purge, (now, now, batch))
+            removed += dead
+            if dead < batch and filed < _BATCH:
+                break
+        return removed
+
+    def _scan(self, after: str, limit: int) -> Steps[Sequence[Record]]:
+        rows = yield Read(self._statements.scan, (bytes.fromhex(after), self._clock.now(), limit))
+        return [_record(row) for row in rows]
+
+    # Inside
+
+    def _write(self, change: Change, record: Record, now: int) -> Steps[int]:
+        """Write a record whose subject may be new to it, within the cap; return how many rows that were."""
+        if self._cap is None or record.subject is None:
+            hit: int = yield change
+            return hit
+        cap = (record.subject, bytes.fromhex(record.key), now, self._cap - 1)
+        changes = [change, Change(self._statements.cap_subject, cap)]
+        if self._statements.gate is not None:
+            changes.insert(0, Change(self._statements.gate, self._gate(record.subject, now)))
+        hit = yield Transaction(tuple(changes), main=len(changes) - 2)
+        return hit
+
+    def _gate(self, subject: bytes, now: int) -> Values:
+        digest = hashlib.sha256(b"sojourn sign-in\0" + subject).digest()
+        if self._statements.dialect == "postgresql":
+            return (int.from_bytes(digest[:8], "big", signed=True),)
+        return (digest, b"", 0, 0, None, None, None, 0, 0, now + _GATE_STAYS)
+
+    def _look(self, key: bytes, expected_version: Version, now: int) -> Steps[None]:
+        """Raise what tells why a write changed nothing, unless the record is at ``expected_version``."""
+        rows = yield Read(self._statements.load, (key,))
+        record = _record(rows[0]) if rows else None
+        if record is None or now >= record.expires_at:
+            if record is not None:
+                yield Change(self._statements.bury, (key, now), may_fail=True)
+            raise SessionGoneError("the session has ended; nothing was written")
+        if record.version != expected_version:
+            raise _conflict()
+
+
+def _conflict() -> ConflictError:
+    return ConflictError("the session was written by somebody else since; load it and apply the change again")
+
+
+def _row(record: Record, version: Version) -> Values:
+    """Return what ``create`` and ``move`` take first."""
+    return (
+        bytes.fromhex(record.key),
+        record.payload,
+        record.created_at,
+        record.idle_deadline,
+        record.absolute_deadline,
+        record.subject,
+        record.info or None,
+        *version,
+        record.expires_at,
+    )
+
+
+def _record(row: Sequence[Any]) -> Record:
+    key, payload, created_at, idle_deadline, absolute_deadline, subject, info, origin, counter = row
+    # Some drivers return memory views.
+    return Record(
+        key=bytes(key).hex(),
+        payload=bytes(payload),
+        created_at=created_at,
+        idle_deadline=idle_deadline,
+        absolute_deadline=absolute_deadline,
+        subject=None if subject is None else bytes(subject),
+        info=b"" if info is None else bytes(info),
+        version=Version(origin, counter),
+    )
