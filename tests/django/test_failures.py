@@ -167,7 +167,7 @@ def test_S3_a_damaged_record_is_reported_with_the_files_name_and_other_sessions_
     [listed] = sessions_of(alice)
     connection = sqlite3.connect(path)
     with connection:
-        statement = f"UPDATE session SET {DAMAGE[damage]} WHERE key = ?"  # noqa: S608 - from the table above
+        statement = f"UPDATE session SET {DAMAGE[damage]} WHERE key = ?"
         connection.execute(statement, (listed.key,))
     connection.close()
     caplog.clear()

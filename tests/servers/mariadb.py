@@ -33,7 +33,7 @@ class MariaDB(Server):
         self.address = f"{HOST}:{self.port}"
         # Not below pytest's folder: the socket's path would be too long.
         self.folder = Path(tempfile.mkdtemp(prefix="sojourn-mariadb-"))
-        self._files = ["--no-defaults", f"--datadir={self.folder / 'data'}"]
+        self._files = ["--no-defaults", f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}"]
         if os.geteuid() == 0:
             self._files.append("--user=root")  # giving up root would give up being killed with the tests
         self._socket = f"--socket={self.folder / 'socket'}"

@@ -14,12 +14,14 @@ from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
 from sojourn.stores.from_url import OPTIONS, SCHEMES, async_from_url, from_url
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
+from sojourn.stores.sql import AsyncSQLStore, SQLStore
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore
 from sojourn.testing import FakeClock, new_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.servers.postgresql import PostgreSQL
     from tests.servers.valkey import Cluster, Sentinels, Valkey
 
 _REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "urls.md"
@@ -42,6 +44,9 @@ _REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "urls.md"
         ("redis+cluster://h1,h2:7000/", ValkeyStore, AsyncValkeyStore),
         ("rediss+sentinel://h1,h2/name/1?sentinel_password=x", ValkeyStore, AsyncValkeyStore),
         ("valkey+unix:///run/valkey.sock?database=1", ValkeyStore, AsyncValkeyStore),
+        ("postgresql://u:p%40w@h:1/shop?sslmode=require&table=s", SQLStore, AsyncSQLStore),
+        ("mysql://u:pw@h/shop?timeout=2&purge_every=none", SQLStore, AsyncSQLStore),
+        ("mariadb://h/shop", SQLStore, AsyncSQLStore),
     ],
 )
 async def test_an_address_names_a_store(url: str, plain: type, asynchronous: type, tmp_path: Path) -> None:
@@ -83,7 +88,9 @@ def test_the_clock_is_passed_on() -> None:
         ("redis", "redis://"),
         ("reddis://h", "rediss://"),
         ("memcache://h", "memcached://"),
-        ("postgres://h", "sqlite://"),
+        ("postgres://h", "postgresql://"),
+        ("postgresql://h", "names no database"),
+        ("mysql+nonsense://h/x", "mysql+mysqldb://"),
         ("redis://h?timeot=1", "'timeout'"),
         ("redis://h?TIMEOUT=1", "'timeout'"),
         ("memory://?timeout=1", "max_bytes"),
@@ -122,7 +129,13 @@ def test_a_bad_address_is_told_what_to_write(url: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://me:canary@h/x", "redis://me:canary@h?timeout=x", "redes://me:canary@h", "redis://canary@h"],
+    [
+        "postgresql://me:canary@h",
+        "redis://me:canary@h/x",
+        "redis://me:canary@h?timeout=x",
+        "redes://me:canary@h",
+        "redis://canary@h",
+    ],
 )
 def test_T12_no_message_shows_a_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -158,6 +171,28 @@ def _keeps_a_session(url: str, make: Callable[[str], Any] = from_url) -> None:
 
 def test_a_server_is_reached_by_its_address(valkey: Valkey) -> None:
     _keeps_a_session(f"redis://{valkey.address}/1?timeout=20")
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_a_database_is_reached_by_its_address(scheme: str, postgresql: PostgreSQL) -> None:
+    url = f"{scheme}://postgres@{postgresql.address}/{postgresql.database}?table=by_url&application_name=shop"
+    store = from_url(url)
+    assert isinstance(store, SQLStore)
+    store.create_table()
+    store.close()
+    _keeps_a_session(url)
+
+
+@pytest.mark.parametrize(
+    ("make", "url", "needed"),
+    [
+        (from_url, "postgresql+asyncpg://h/shop", "a driver for AsyncSQLStore"),
+        (async_from_url, "mysql+mysqldb://h/shop", "a driver for SQLStore"),
+    ],
+)
+def test_a_driver_of_the_other_kind_is_refused(make: Callable[[str], Any], url: str, needed: str) -> None:
+    with pytest.raises(ConfigurationError, match=needed):
+        make(url)
 
 
 def test_a_cluster_is_reached_by_the_address_of_one_node(valkey_cluster: Cluster) -> None:

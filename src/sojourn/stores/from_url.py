@@ -9,7 +9,7 @@ import difflib
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from sojourn.errors import ConfigurationError
 
@@ -65,11 +65,28 @@ OPTIONS: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "tls_certificate": _FILE,
         "tls_key": _FILE,
     },
+    "sql": {
+        "table": _TEXT,
+        "schema": _TEXT,
+        "timeout": _SECONDS,
+        "max_connections": _NUMBER,
+        "max_sessions_per_subject": _LIMIT,
+        "purge_every": _LIMIT,
+    },
 }
+
+#: The kind whose other options are the driver's.
+_SQL: Final = "sql"
 
 _VALKEY_SCHEMES: Final = tuple(
     name + way for way in ("", "+cluster", "+sentinel", "+unix") for name in ("redis", "valkey")
 ) + tuple(name + way for way in ("", "+cluster", "+sentinel") for name in ("rediss", "valkeys"))
+
+_SQL_SCHEMES: Final = (
+    *("postgresql", "postgresql+psycopg", "postgresql+asyncpg"),
+    *("mysql", "mysql+mysqldb", "mysql+pymysql", "mysql+asyncmy", "mysql+aiomysql"),
+    *("mariadb", "mariadb+mysqldb", "mariadb+pymysql", "mariadb+asyncmy", "mariadb+aiomysql"),
+)
 
 #: Every scheme, with the kind of store it names.
 SCHEMES: Final[Mapping[str, str]] = {
@@ -77,6 +94,7 @@ SCHEMES: Final[Mapping[str, str]] = {
     "sqlite": "sqlite",
     "memcached": "memcached",
     **dict.fromkeys(_VALKEY_SCHEMES, "valkey"),
+    **dict.fromkeys(_SQL_SCHEMES, _SQL),
 }
 
 
@@ -93,8 +111,11 @@ def from_url(url: str, *, clock: Clock | None = None) -> Store:
         redis+cluster://10.0.0.1:6379,10.0.0.2/      rediss+cluster://, valkey+cluster://, …
         redis+sentinel://10.0.0.1,10.0.0.2/name/0    the Sentinels, the primary's name, the database
         redis+unix:///run/redis.sock?database=0
+        postgresql://user:password@10.0.0.1:5432/shop    postgresql+psycopg:// for a driver
+        mysql://…                                        mariadb://…
 
-    Options follow, as in ``?timeout=0.5&key_prefix=shop:``; each is an argument of the store's class.
+    Options follow, as in ``?timeout=0.5&key_prefix=shop:``; each is an argument of the store's class.  Others
+    in the address of a SQL database are passed on to its driver (``sslmode=verify-full``).
     Special characters of users and passwords are written as ``%40``.
 
     Raises ``ConfigurationError`` for what it does not know and for values the store refuses; the message
@@ -114,6 +135,10 @@ def from_url(url: str, *, clock: Clock | None = None) -> Store:
         from sojourn.stores.memcached import MemcachedStore  # noqa: PLC0415
 
         return MemcachedStore(**arguments)
+    if kind == _SQL:
+        from sojourn.stores.sql import SQLStore  # noqa: PLC0415
+
+        return SQLStore(**arguments)
     from sojourn.stores.valkey import ValkeyStore  # noqa: PLC0415
 
     return ValkeyStore(**arguments)
@@ -138,6 +163,10 @@ def async_from_url(url: str, *, clock: Clock | None = None) -> AsyncStore:
         from sojourn.stores.memcached import AsyncMemcachedStore  # noqa: PLC0415
 
         return AsyncMemcachedStore(**arguments)
+    if kind == _SQL:
+        from sojourn.stores.sql import AsyncSQLStore  # noqa: PLC0415
+
+        return AsyncSQLStore(**arguments)
     from sojourn.stores.valkey import AsyncValkeyStore  # noqa: PLC0415
 
     arguments.pop("max_connections", None)
@@ -159,13 +188,18 @@ def _parsed(url: str) -> tuple[str, Arguments]:
         raise ConfigurationError(f"the {scheme}:// address cannot be read; check its brackets") from error
     if parts.fragment:
         raise ConfigurationError(f"the {scheme}:// address contains '#'; write %23 for it")
-    arguments = _options(parts.query, scheme, OPTIONS[kind])
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if kind == _SQL:
+        of_driver = [option for option in options if option[0] not in OPTIONS[_SQL]]
+        options = [option for option in options if option not in of_driver]
+        parts = parts._replace(query=urlencode(of_driver))
+    arguments = _options(options, scheme, OPTIONS[kind])
     return kind, _PLACES[kind](parts, arguments)
 
 
-def _options(query: str, scheme: str, known: Mapping[str, _Kind]) -> Arguments:
+def _options(options: list[tuple[str, str]], scheme: str, known: Mapping[str, _Kind]) -> Arguments:
     arguments: Arguments = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
+    for name, text in options:
         kind = known.get(name)
         if kind is None:
             raise ConfigurationError(
@@ -214,6 +248,10 @@ def _memcached(parts: SplitResult, arguments: Arguments) -> Arguments:
     raise ConfigurationError(
         "a memcached:// address is memcached://host:11211,other:11211/ or memcached:///path/to/socket"
     )
+
+
+def _sql(parts: SplitResult, arguments: Arguments) -> Arguments:
+    return {"database": parts.geturl(), **arguments}
 
 
 def _valkey(parts: SplitResult, arguments: Arguments) -> Arguments:
@@ -283,4 +321,5 @@ _PLACES: Final[Mapping[str, Callable[[SplitResult, Arguments], Arguments]]] = {
     "sqlite": _sqlite,
     "memcached": _memcached,
     "valkey": _valkey,
+    _SQL: _sql,
 }

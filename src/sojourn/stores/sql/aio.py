@@ -161,7 +161,7 @@ class AsyncSQLStore(OnEngine):
                     try:
                         async with self._engine.connect() as connection:
                             return await connection.run_sync(self._carry_out, request)
-                    except SQLAlchemyError as error:
+                    except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
                         tried += 1
                         await asyncio.sleep(self._pause(error, request, tried, began))
         except TimeoutError as error:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import random
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 try:
     import sqlalchemy as sa
     from sqlalchemy import event
-    from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+    from sqlalchemy.exc import (
+        ArgumentError,
+        DBAPIError,
+        IntegrityError,
+        NoSuchModuleError,
+        SQLAlchemyError,
+    )
     from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 except ImportError as error:
     raise ImportError("SQLStore needs SQLAlchemy 2: pip install 'sojourn[sql]'") from error
@@ -38,6 +43,8 @@ __all__ = [
 
 #: How often a request is tried that a deadlock or a lost connection keeps from being done.
 _TRIES: Final = 10
+#: Drivers' clocks differ a little from ours.
+_NEARLY: Final = 0.95
 #: Seconds before the next try.
 _LONGEST_PAUSE: Final = 0.01
 
@@ -54,6 +61,9 @@ ASYNC_DRIVERS: Final[Mapping[str, str]] = {
     "mariadb": "asyncmy",
     "sqlite": "aiosqlite",
 }
+
+#: Where a driver's package has another name.
+_PACKAGES: Final[Mapping[str, str]] = {"psycopg": "'psycopg[binary]'", "mysqldb": "mysqlclient"}
 
 #: How SQLAlchemy's parameter styles are written.
 _PARAMETERS: Final[Mapping[str, str]] = {
@@ -77,7 +87,10 @@ def place(url: URL) -> str:
 
 
 def parsed(url: str | URL, drivers: Mapping[str, str]) -> URL:
-    """Return the address with a driver.  Raises ``ConfigurationError``."""
+    """Return the address with a driver, which is one of ``drivers`` or of their kind.
+
+    Raises ``ConfigurationError``.
+    """
     try:
         found = sa.make_url(url)
     except ArgumentError as error:
@@ -93,7 +106,21 @@ def parsed(url: str | URL, drivers: Mapping[str, str]) -> URL:
         raise ConfigurationError(
             f"the {kind}:// address names no database; write it after the last slash, or use MemoryStore"
         )
-    return found.set(drivername=f"{kind}+{driver or drivers[kind]}")
+    found = found.set(drivername=f"{kind}+{driver or drivers[kind]}")
+    is_async = drivers is ASYNC_DRIVERS
+    try:
+        dialect = found.get_dialect(_is_async=is_async)
+        dialect.import_dbapi()
+    except (NoSuchModuleError, ImportError) as error:
+        name = driver or drivers[kind]
+        raise ConfigurationError(
+            f"the driver {name} is missing: pip install {_PACKAGES.get(name, name)}, or write "
+            f"{kind}+another:// for another one that SQLAlchemy knows"
+        ) from error
+    if dialect.is_async != is_async:
+        needed = "AsyncSQLStore" if dialect.is_async else "SQLStore"
+        raise ConfigurationError(f"{driver} is a driver for {needed}; leave +{driver} out")
+    return found
 
 
 def arguments_of(url: URL, *, timeout: float, max_connections: int) -> dict[str, Any]:
@@ -219,6 +246,15 @@ class OnEngine(Operations):
 
     def _carry_out(self, connection: Connection, request: Request) -> Any:
         """Send what ``request`` consists of; return the answer to it."""
+        try:
+            return self._send(connection, request)
+        except IntegrityError:
+            raise
+        except BaseException:  # the rest of an answer may still come: nobody else is to get it
+            connection.invalidate()
+            raise
+
+    def _send(self, connection: Connection, request: Request) -> Any:
         if isinstance(request, Read):
             return connection.exec_driver_sql(request.statement, request.values).fetchall()
         if isinstance(request, Change):
@@ -227,10 +263,8 @@ class OnEngine(Operations):
         try:
             hit = self._make_changes(connection, request)
             connection.exec_driver_sql("COMMIT")
-        except BaseException:
-            if not connection.invalidated:
-                with suppress(DBAPIError):
-                    connection.exec_driver_sql("ROLLBACK")
+        except IntegrityError:
+            connection.exec_driver_sql("ROLLBACK")
             raise
         return hit
 
@@ -244,10 +278,11 @@ class OnEngine(Operations):
                     break
         return hit
 
-    def _pause(self, error: SQLAlchemyError, request: Request, tried: int, began: float) -> float:
+    def _pause(self, error: Exception, request: Request, tried: int, began: float) -> float:
         """Return for how many seconds to wait before ``request`` is tried again, or raise what it came to.
 
-        ``tried``: how often it was tried; ``began``: when, on the monotonic clock.
+        ``error`` is anything, for drivers raise anything when a server talks nonsense.  ``tried``: how often
+        it was tried; ``began``: when, on the monotonic clock.
         """
         waited = self._clock.monotonic() - began
         if waited < self._timeout and tried < _TRIES and _may_be_repeated(error, request):
@@ -258,14 +293,16 @@ class OnEngine(Operations):
             raise TakenError from None  # its message would show the key
         raise self._failure(error, waited) from cause
 
-    def _failure(self, error: SQLAlchemyError, waited: float) -> StoreUnavailableError:
+    def _failure(self, error: Exception, waited: float) -> StoreUnavailableError:
         if isinstance(error, PoolTimeoutError):
             return StoreTimeoutError(
                 f"all connections to {self._where} were busy for {self._timeout:g} s; raise max_connections"
             )
-        if waited >= self._timeout:
+        if waited >= _NEARLY * self._timeout:
             return self._late()
         said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
+        if not isinstance(error, SQLAlchemyError | OSError):
+            said = "it answered nonsense; check that it is a database of this kind"
         if any(words in said for words in _NO_TABLE):
             said += "; call create_table() once"
         return StoreUnavailableError(f"{self._where}: {said}")
@@ -280,7 +317,7 @@ class OnEngine(Operations):
         return StoreUnavailableError("this store was closed; make a new one")
 
 
-def _may_be_repeated(error: SQLAlchemyError, request: Request) -> bool:
+def _may_be_repeated(error: Exception, request: Request) -> bool:
     """Whether the request did nothing, or may be done twice: then trying again helps."""
     if not isinstance(error, DBAPIError):
         return False

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 Values: TypeAlias = tuple[Any, ...]
 
+_DIGITS: Final = 64
+
 #: Rows that one statement of purging removes at most: what a writer may have to wait for.
 _BATCH: Final = 100
 
@@ -131,7 +133,7 @@ class Operations:
         yield Change(self._statements.purge, (now, now, _SWEEP), may_fail=True)
 
     def _load(self, key: str) -> Steps[Record | None]:
-        digest = bytes.fromhex(key)
+        digest = _digest(key)
         rows = yield Read(self._statements.load, (digest,))
         if not rows:
             return None
@@ -144,7 +146,7 @@ class Operations:
 
     def _update(self, record: Record, expected_version: Version) -> Steps[Version]:
         now = self._clock.now()
-        key = bytes.fromhex(record.key)
+        key = _digest(record.key)
         values = (
             record.payload,
             record.created_at,
@@ -173,7 +175,7 @@ class Operations:
 
     def _touch(self, key: str, idle_deadline: int) -> Steps[bool]:
         now = self._clock.now()
-        digest = bytes.fromhex(key)
+        digest = _digest(key)
         hit = yield Change(self._statements.touch, (idle_deadline, idle_deadline, digest, now))
         if not hit:
             yield Change(self._statements.bury, (digest, now), may_fail=True)
@@ -182,7 +184,7 @@ class Operations:
     def _move(self, old_key: str, expected_version: Version, record: Record) -> Steps[Version]:
         version = Version.first()
         now = self._clock.now()
-        old, values = bytes.fromhex(old_key), _row(record, version)
+        old, values = _digest(old_key), _row(record, version)
         move = Change(self._statements.move, (*values, old, *expected_version, now))
         try:
             hit = yield from self._write(move, record, now)
@@ -200,7 +202,7 @@ class Operations:
         return version
 
     def _delete(self, key: str) -> Steps[bool]:
-        values = (bytes.fromhex(key), self._clock.now())
+        values = (_digest(key), self._clock.now())
         hit = yield Change(self._statements.delete, values)
         if not hit:
             yield Change(self._statements.bury, values, may_fail=True)
@@ -219,7 +221,7 @@ class Operations:
         now = self._clock.now()
         # What is dead already is not counted.
         yield Change(self._statements.bury_subject, (subject, now))
-        kept = b"" if except_key is None else bytes.fromhex(except_key)
+        kept = b"" if except_key is None else _digest(except_key)
         ended: int = yield Change(self._statements.delete_subject, (subject, kept))
         return ended
 
@@ -236,7 +238,7 @@ class Operations:
         return removed
 
     def _scan(self, after: str, limit: int) -> Steps[Sequence[Record]]:
-        rows = yield Read(self._statements.scan, (bytes.fromhex(after), self._clock.now(), limit))
+        rows = yield Read(self._statements.scan, (_digest(after) if after else b"", self._clock.now(), limit))
         return [_record(row) for row in rows]
 
     # Inside
@@ -246,7 +248,7 @@ class Operations:
         if self._cap is None or record.subject is None:
             hit: int = yield change
             return hit
-        cap = (record.subject, bytes.fromhex(record.key), now, self._cap - 1)
+        cap = (record.subject, _digest(record.key), now, self._cap - 1)
         changes = [change, Change(self._statements.cap_subject, cap)]
         if self._statements.gate is not None:
             changes.insert(0, Change(self._statements.gate, self._gate(record.subject, now)))
@@ -275,10 +277,17 @@ def _conflict() -> ConflictError:
     return ConflictError("the session was written by somebody else since; load it and apply the change again")
 
 
+def _digest(key: str) -> bytes:
+    """Return ``key`` as the table holds it."""
+    if len(key) != _DIGITS:
+        raise ValueError("a key has 64 lower-case hexadecimal digits")
+    return bytes.fromhex(key)
+
+
 def _row(record: Record, version: Version) -> Values:
     """Return what ``create`` and ``move`` take first."""
     return (
-        bytes.fromhex(record.key),
+        _digest(record.key),
         record.payload,
         record.created_at,
         record.idle_deadline,

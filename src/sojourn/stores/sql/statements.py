@@ -129,10 +129,8 @@ DELETE_SUBJECT: Final = "DELETE FROM {table} WHERE subject = ? AND lookup_key <>
 #: Ends the subject's oldest sessions, the newly written one aside, so that no more live than the offset and
 #: that one.  Runs in the transaction of that write, after GATE.
 CAP_SUBJECT: Final = f"""
-    DELETE FROM {{table}} WHERE lookup_key IN (SELECT lookup_key FROM (
-        SELECT lookup_key FROM {{table}} WHERE subject = ? AND lookup_key <> ? AND {_LIVES}
-        ORDER BY created_at DESC, lookup_key DESC {{no_limit}} OFFSET ?
-    ) AS oldest)
+    {{delete}} SELECT lookup_key FROM {{table}} WHERE subject = ? AND lookup_key <> ? AND {_LIVES}
+    ORDER BY created_at DESC, lookup_key DESC {{no_limit}} OFFSET ? {{end}}
 """  # noqa: S608 - constants only
 
 #: Begins the transaction of a sign-in where sessions are capped: from here to its end no other sign-in of the
@@ -145,19 +143,15 @@ GATE_MYSQL: Final = f"""{CREATE_MYSQL} ON DUPLICATE KEY UPDATE purge_at = greate
 #: Removes rows that are due and dead, oldest first, passing over those somebody is writing.  A row is due
 #: when ``purge_at`` has come: the deadline it had when it was filed, or an earlier one it was given since.
 PURGE: Final = f"""
-    DELETE FROM {{table}} WHERE lookup_key {{chosen}} (
-        SELECT lookup_key FROM {{table}} WHERE purge_at <= ? AND {_DEAD}
-        ORDER BY purge_at LIMIT ? {{passing_over}}
-    {{end}})
+    {{delete}} SELECT lookup_key FROM {{table}} WHERE purge_at <= ? AND {_DEAD}
+    ORDER BY purge_at LIMIT ? {{passing_over}} {{end}}
 """  # noqa: S608 - constants only
 
 #: Files rows that are due but live, because they were touched since, under the deadline they have by now.
 #: That is what keeps touches off the index: a row is filed again once in its idle timeout, not at each touch.
 REFILE: Final = f"""
-    UPDATE {{table}} SET purge_at = {{expires}} WHERE lookup_key {{chosen}} (
-        SELECT lookup_key FROM {{table}} WHERE purge_at <= ? AND {_LIVES}
-        ORDER BY purge_at LIMIT ? {{passing_over}}
-    {{end}})
+    {{file}} SELECT lookup_key FROM {{table}} WHERE purge_at <= ? AND {_LIVES}
+    ORDER BY purge_at LIMIT ? {{passing_over}} {{end_of_file}}
 """  # noqa: S608 - constants only
 
 #: One read, in key order.
@@ -165,24 +159,40 @@ SCAN: Final = f"""
     SELECT {_COLUMNS} FROM {{table}} WHERE lookup_key > ? AND {_LIVES} ORDER BY lookup_key LIMIT ?
 """  # noqa: S608 - constants only
 
-#: What differs between databases.  PostgreSQL runs the choice of rows once as an array, where IN may run it
-#: several times; MySQL changes no table it is reading from, but for a copy.
+#: What differs between databases, mostly how to change the rows that a query chooses.  PostgreSQL runs that
+#: query once for an array, but for IN maybe several times; SQLite does well with IN; MySQL goes through the
+#: whole table for IN, so it is told to join, the chosen rows first.
 _WORDS: Final[Mapping[Dialect, Mapping[str, str]]] = {
     "postgresql": {
         "least": "least",
         "no_limit": "",
-        "chosen": "= ANY (ARRAY",
+        "delete": "DELETE FROM {table} WHERE lookup_key = ANY (ARRAY (",
+        "file": "UPDATE {table} SET purge_at = {expires} WHERE lookup_key = ANY (ARRAY (",
         "passing_over": "FOR UPDATE SKIP LOCKED",
-        "end": ")",
+        "end": "))",
+        "end_of_file": "))",
     },
     "mysql": {
         "least": "least",
         "no_limit": "LIMIT 18446744073709551615",
-        "chosen": "IN (SELECT lookup_key FROM",
+        "delete": "DELETE mine FROM (",
+        "file": "UPDATE (",
         "passing_over": "FOR UPDATE SKIP LOCKED",
-        "end": ") AS chosen",
+        "end": ") AS chosen STRAIGHT_JOIN {table} AS mine ON mine.lookup_key = chosen.lookup_key",
+        "end_of_file": (
+            ") AS chosen STRAIGHT_JOIN {table} AS mine ON mine.lookup_key = chosen.lookup_key "
+            "SET purge_at = {expires}"
+        ),
     },
-    "sqlite": {"least": "min", "no_limit": "LIMIT -1", "chosen": "IN", "passing_over": "", "end": ""},
+    "sqlite": {
+        "least": "min",
+        "no_limit": "LIMIT -1",
+        "delete": "DELETE FROM {table} WHERE lookup_key IN (",
+        "file": "UPDATE {table} SET purge_at = {expires} WHERE lookup_key IN (",
+        "passing_over": "",
+        "end": ")",
+        "end_of_file": ")",
+    },
 }
 
 _BEGIN: Final[Mapping[Dialect, str]] = {
@@ -268,7 +278,9 @@ class Statements:
         if self.schema is not None:
             table = f"{checked_name(self.schema)}.{table}"
         expires = f"{words['least']}(idle_deadline, coalesce(absolute_deadline, idle_deadline))"
-        text = " ".join(text.format(table=table, expires=expires, **words).split())
+        for _ in range(2):  # words have words in them
+            text = text.format(table=table, expires=expires, **words)
+        text = " ".join(text.split())
         if self.parameter != "$":
             return text.replace("?", self.parameter)
         first, *others = text.split("?")

@@ -187,7 +187,7 @@ class SQLStore(OnEngine):
             try:
                 with self._engine.connect() as connection:
                     return self._carry_out(connection, request)
-            except SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the database did not answer
                 tried += 1
                 time.sleep(self._pause(error, request, tried, began))
 
