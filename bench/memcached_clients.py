@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import time
 from importlib.util import find_spec
@@ -21,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sojourn.clock import SystemClock
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.testing.records import new_record
+from tests.servers.memcached import Memcached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -170,19 +168,9 @@ async def _async(port: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    program = shutil.which("memcached")
-    if program is None:
-        raise SystemExit("apt-get install memcached")
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-    with subprocess.Popen([program, "-u", "nobody", "-l", _HOST, "-p", str(port)]) as server:  # noqa: S603
-        try:
-            time.sleep(0.3)
-            _plain(port)
-            asyncio.run(_async(port))
-        finally:
-            server.kill()
+    with Memcached() as server:
+        _plain(server.port)
+        asyncio.run(_async(server.port))
 
 
 if __name__ == "__main__":

@@ -129,10 +129,8 @@ def _has_memcached() -> None:
 
 @pytest.fixture(scope="session")
 def _memcached_of_the_session(_has_memcached: None) -> Iterator[Memcached]:
-    server = Memcached()
-    server.start()
-    yield server
-    server.kill()
+    with Memcached() as server:
+        yield server
 
 
 @pytest.fixture
@@ -158,12 +156,8 @@ def new_memcached(_has_memcached: None) -> Iterator[Callable[..., Memcached]]:
 
 @pytest.fixture(scope="session")
 def _nodes_of_the_session(_has_memcached: None) -> Iterator[list[Memcached]]:
-    servers = [Memcached() for _ in range(3)]
-    for server in servers:
-        server.start()
-    yield servers
-    for server in servers:
-        server.kill()
+    with Memcached() as one, Memcached() as two, Memcached() as three:
+        yield [one, two, three]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Self
 
 __all__ = ["HOST", "Server", "accepts", "free_port"]
 
@@ -55,6 +56,13 @@ class Server:
         self._arguments = arguments
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def start(self) -> None:
         """Start and wait until it answers."""
