@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import select
 import socket
 from typing import TYPE_CHECKING, TypeVar, cast
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from sojourn.errors import StoreError
+from sojourn.stores.memcached.connections import Connections
 from sojourn.stores.memcached.faults import FAILURES, all_busy, closed, translated
 from sojourn.stores.memcached.nodes import owner
 from sojourn.stores.memcached.operations import Operations
-from sojourn.stores.memcached.protocol import Answer, Replies, Witness
+from sojourn.stores.memcached.protocol import Replies
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
 
-    from sojourn.clock import Clock
     from sojourn.record import Record, Version
     from sojourn.stores.memcached.nodes import Node
     from sojourn.stores.memcached.operations import Steps
-    from sojourn.stores.memcached.protocol import Exchange, Reply
+    from sojourn.stores.memcached.protocol import Answer, Exchange, Reply
 
 __all__ = ["AsyncMemcachedStore"]
 
 T = TypeVar("T")
-
-_stores: WeakSet[AsyncMemcachedStore] = WeakSet()
 
 
 class AsyncMemcachedStore(Operations):
@@ -40,31 +35,10 @@ class AsyncMemcachedStore(Operations):
     connection it was waiting on; a cancelled ``move`` is brought to its end before the cancellation goes on.
     """
 
-    def __init__(
-        self,
-        servers: str | Sequence[str],
-        *,
-        key_prefix: str = "sojourn:",
-        timeout: float = 2.0,
-        max_connections: int = 16,
-        max_payload: int = 1_000_000,
-        tls: ssl.SSLContext | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        super().__init__(
-            servers,
-            key_prefix=key_prefix,
-            timeout=timeout,
-            max_connections=max_connections,
-            max_payload=max_payload,
-            tls=tls,
-            clock=clock,
-        )
+    def _prepare(self) -> None:
         self._closed = False
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, list[tuple[bytes, _Pool]]]
         self._pools = WeakKeyDictionary()
-        self._inherited: object = None
-        _stores.add(self)
 
     async def create(self, record: Record) -> Version:
         """See :meth:`MemcachedStore.create`."""
@@ -128,25 +102,14 @@ class AsyncMemcachedStore(Operations):
             result: T = stop.value
             return result
 
-    def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent: kept, neither used nor closed."""
-        self._inherited = (self._inherited, list(self._pools.values()))
-        self._pools = WeakKeyDictionary()
 
-
-class _Pool:
-    """The connections of one event loop to one server; the one used last is used next."""
+class _Pool(Connections["_Connection"]):
+    """The connections of one event loop to one server."""
 
     def __init__(self, node: Node, size: int, timeout: float, tls: ssl.SSLContext | None) -> None:
-        self._node = node
-        self._size = size
-        self._timeout = timeout
-        self._tls = tls
+        super().__init__(node, size, timeout, tls)
         self._room = asyncio.Semaphore(size)
-        self._idle: list[_Connection] = []
-        self._numbers = itertools.count(1)
-        self._newest = 0
-        self._closed = False
+        self._inherited: list[list[_Connection]] = []
 
     async def exchange(
         self, exchange: Exchange, loop: asyncio.AbstractEventLoop, deadline: float
@@ -171,46 +134,35 @@ class _Pool:
     async def _exchange(
         self, exchange: Exchange, loop: asyncio.AbstractEventLoop, deadline: float
     ) -> Answer | None:
-        newest = self._newest
-        connection = await self._take(deadline)
-        witness = exchange.witness
-        if witness is not None and (witness.pool is not self or connection.number > witness.number):
-            self._give_back(connection)
+        newest = self.newest
+        connection = self.idle_one()
+        if connection is None:
+            async with asyncio.timeout_at(deadline):
+                connection = self.opened(await _connect(self._node, self._tls))
+        if not self.vouches(connection, exchange):
+            self.give_back(connection)
             return None
         try:
             replies = await connection.exchange(exchange, loop, deadline)
         except BaseException:  # the rest of a reply may still come: nobody else is to get it
             connection.abort()
             raise
-        self._give_back(connection)
-        return Answer(replies, Witness(self, max(newest, connection.number)))
-
-    async def _take(self, deadline: float) -> _Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_quiet():
-                return connection
-            connection.abort()
-        async with asyncio.timeout_at(deadline):
-            opened = await _connect(self._node, self._tls)
-        opened.number = self._newest = next(self._numbers)
-        return opened
-
-    def _give_back(self, connection: _Connection) -> None:
-        if self._closed:
-            connection.abort()
-        else:
-            self._idle.append(connection)
+        return self.answered(connection, replies, newest)
 
     async def close(self) -> None:
         self._closed = True
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.close()
+        while self._idle:
+            await self._idle.pop().close()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the connections to the parent, whose event loop holds them: kept, not used, not closed."""
+        self._room = asyncio.Semaphore(self._size)
+        self._inherited.append(self._idle)
+        self._idle = []
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, used by one task at a time."""
+    """A :class:`~.connections.Connection`."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -221,7 +173,6 @@ class _Connection(asyncio.Protocol):
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def is_quiet(self) -> bool:
-        """Whether nothing has come that nobody asked for: neither bytes nor the end."""
         return not self._spoilt and not self._poll(0)
 
     async def exchange(
@@ -244,7 +195,6 @@ class _Connection(asyncio.Protocol):
             self._done.set_exception(error)
 
     def abort(self) -> None:
-        """Close at once."""
         self._spoilt = True
         self._transport.abort()
 
@@ -285,11 +235,3 @@ async def _connect(node: Node, tls: ssl.SSLContext | None) -> _Connection:
     transport, connection = await loop.create_connection(_Connection, node.host, node.port, ssl=tls)
     transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork_in_child()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -86,6 +86,11 @@ class Operations:
         self._max_payload = max_payload
         self._tls = tls
         self._clock: Clock = SystemClock() if clock is None else clock
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what carries the exchanges out."""
+        raise NotImplementedError
 
     def _create(self, record: Record) -> Steps[Version]:
         key = self._key(record.key)

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import select
 import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakSet
 
 from sojourn.errors import StoreError
+from sojourn.stores.memcached.connections import Connections
 from sojourn.stores.memcached.faults import FAILURES, all_busy, closed, translated
 from sojourn.stores.memcached.nodes import owner
 from sojourn.stores.memcached.operations import Operations
-from sojourn.stores.memcached.protocol import Answer, Replies, Witness
+from sojourn.stores.memcached.protocol import Replies
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
     from sojourn.stores.memcached.nodes import Node
     from sojourn.stores.memcached.operations import Steps
-    from sojourn.stores.memcached.protocol import Exchange, Reply
+    from sojourn.stores.memcached.protocol import Answer, Exchange, Reply
 
 __all__ = ["MemcachedStore"]
 
 T = TypeVar("T")
 
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-
-_stores: WeakSet[MemcachedStore] = WeakSet()
 
 
 class MemcachedStore(Operations):
@@ -57,31 +51,11 @@ class MemcachedStore(Operations):
     Thread-safe.  Safe to fork: the child opens connections of its own.
     """
 
-    def __init__(
-        self,
-        servers: str | Sequence[str],
-        *,
-        key_prefix: str = "sojourn:",
-        timeout: float = 2.0,
-        max_connections: int = 16,
-        max_payload: int = 1_000_000,
-        tls: ssl.SSLContext | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        super().__init__(
-            servers,
-            key_prefix=key_prefix,
-            timeout=timeout,
-            max_connections=max_connections,
-            max_payload=max_payload,
-            tls=tls,
-            clock=clock,
-        )
+    def _prepare(self) -> None:
         self._pools = [
-            (str(node).encode(), _Pool(node, size=max_connections, timeout=timeout, tls=tls))
+            (str(node).encode(), _Pool(node, self._max_connections, self._timeout, self._tls))
             for node in self.nodes
         ]
-        _stores.add(self)
 
     def create(self, record: Record) -> Version:
         """See :meth:`sojourn.store.Store.create`.  One round trip.  Also raises ``PayloadTooLargeError``."""
@@ -133,25 +107,13 @@ class MemcachedStore(Operations):
             result: T = stop.value
             return result
 
-    def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent."""
-        for _, pool in self._pools:
-            pool.after_fork_in_child()
 
+class _Pool(Connections["_Connection"]):
+    """The connections of all threads to one server."""
 
-class _Pool:
-    """The connections to one server; the one used last is used next."""
-
-    def __init__(self, node: Node, *, size: int, timeout: float, tls: ssl.SSLContext | None) -> None:
-        self._node = node
-        self._size = size
-        self._timeout = timeout
-        self._tls = tls
+    def __init__(self, node: Node, size: int, timeout: float, tls: ssl.SSLContext | None) -> None:
+        super().__init__(node, size, timeout, tls)
         self._room = threading.Semaphore(size)
-        self._idle: list[_Connection] = []
-        self._numbers = itertools.count(1)
-        self._newest = 0
-        self._closed = False
 
     def exchange(self, exchange: Exchange, clock: Clock, deadline: float) -> Answer | None:
         """Return the answer, ``None`` if the connection cannot stand for the exchange's witness.
@@ -169,55 +131,33 @@ class _Pool:
             room.release()
 
     def _exchange(self, exchange: Exchange, clock: Clock, deadline: float) -> Answer | None:
-        newest = self._newest
-        connection = self._take(clock, deadline)
-        witness = exchange.witness
-        if witness is not None and (witness.pool is not self or connection.number > witness.number):
-            self._give_back(connection)
+        if self._closed:
+            raise closed()
+        newest = self.newest
+        connection = self.idle_one()
+        if connection is None:
+            connection = self.opened(_Connection(_connect(self._node, self._tls, clock, deadline)))
+        if not self.vouches(connection, exchange):
+            self.give_back(connection)
             return None
         try:
             replies = connection.exchange(exchange, clock, deadline)
         except BaseException:  # the rest of a reply may still come: nobody else is to get it
-            connection.close()
+            connection.abort()
             raise
-        self._give_back(connection)
-        return Answer(replies, Witness(self, max(newest, connection.number)))
-
-    def _take(self, clock: Clock, deadline: float) -> _Connection:
-        if self._closed:
-            raise closed()
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if connection.is_quiet():
-                return connection
-            connection.close()
-        opened = _Connection(_connect(self._node, self._tls, clock, deadline))
-        opened.number = self._newest = next(self._numbers)
-        return opened
-
-    def _give_back(self, connection: _Connection) -> None:
-        self._idle.append(connection)
-        if self._closed:
-            self.close()
+        return self.answered(connection, replies, newest)
 
     def close(self) -> None:
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self.abort_idle()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew.  Numbers go on: what was proven in the parent is proven no more."""
         self._room = threading.Semaphore(self._size)
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()  # the child's copies
+        self.abort_idle()  # the child's copies
 
 
 class _Connection:
-    """One connection, used by one thread at a time.
+    """A :class:`~.connections.Connection`.
 
     It never blocks: waiting is asking ``poll`` with the time left, and most often a send needs none.
     """
@@ -235,7 +175,6 @@ class _Connection:
         self.number = 0
 
     def is_quiet(self) -> bool:
-        """Whether nothing has come that nobody asked for: neither bytes nor the end."""
         return not self._poll(0)
 
     def exchange(self, exchange: Exchange, clock: Clock, deadline: float) -> list[Reply]:
@@ -267,7 +206,7 @@ class _Connection:
             waiting.register(self._socket, select.POLLOUT)
             waiting.poll(_left(clock, deadline) * 1000)
 
-    def close(self) -> None:
+    def abort(self) -> None:
         self._socket.close()
 
 
@@ -311,11 +250,3 @@ def _connected(family: int, address: object, clock: Clock, deadline: float) -> s
         made.close()
         raise
     return made
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork_in_child()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
