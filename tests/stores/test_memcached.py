@@ -1,23 +1,23 @@
-"""The memcached store: what lies in memcached, what goes over the wire, its connections and its limits.
+"""The memcached store: what lies in memcached, what goes over the wire, and its limits.
 
-The general promises are in the store contract, failures have tests of their own.
+The general promises are in the store contract; connections and failures have tests of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import re
 import secrets
-import ssl
 import threading
 import time
-from contextlib import AsyncExitStack, closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sojourn import AsyncManager, Keyring, Manager
 from sojourn.clock import SystemClock
@@ -26,22 +26,22 @@ from sojourn.errors import (
     ConflictError,
     PayloadTooLargeError,
     SessionGoneError,
-    StoreUnavailableError,
 )
+from sojourn.policy import EXPIRY_KEY
 from sojourn.record import Version
+from sojourn.session import Session
 from sojourn.store import AsyncPurge, AsyncScan, AsyncSubjectIndex, Purge, Scan, SubjectIndex
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
-from sojourn.stores.memcached.nodes import nodes_of, owner
+from sojourn.stores.memcached.item import decode, encode, ttl
+from sojourn.stores.memcached.protocol import Reply
 from sojourn.testing import FakeClock
 from sojourn.testing.records import new_record
-from tests.servers.certificates import self_signed
+from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.servers.memcached import Memcached
-    from tests.servers.proxy import Proxy
 
 CLOCK = SystemClock()
 KEYRING = Keyring(["a secret for tests: 0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ"])
@@ -139,31 +139,74 @@ def test_a_version_without_its_proof_costs_one_more_and_after_a_touch_two(
     assert wire.trips() == 3
 
 
-def test_the_budget_of_requests_is_kept(store: MemcachedStore, memcached_proxy: Proxy) -> None:
-    manager = Manager(store, KEYRING)
-    wire = Wire(memcached_proxy)
-    session = manager.new_session()
-    session["a"] = 1
-    manager.commit(session)
-    assert wire.trips() == 1, "new"
-    session = manager.open(session.token)
-    assert session["a"] == 1
-    manager.commit(session)
-    assert wire.trips() == 1, "read"
-    session = manager.open(session.token)
-    session["a"] = 2
-    manager.commit(session)
-    assert wire.trips() == 2, "modified"
-    session = manager.open(session.token)
-    session.renew(authenticated=True)
-    manager.commit(session)
-    session["user"] = 1  # Django saves once more
-    manager.commit(session)
-    assert wire.trips() == 4, "login, with a session before"
-    session = manager.open(session.token)
-    session.end()
-    manager.commit(session)
-    assert wire.trips() == 2, "logout"
+#: Round trips of a request, with one server and with several: the budget of the design.
+BUDGET = {
+    "read": 1,
+    "modified": 2,
+    "new": 1,
+    "login, no session before": 2,
+    "login, with one": 4,
+    "logout": 2,
+    "a page that only sets its expiry": 1,
+}
+
+
+@pytest.fixture(params=[1, 3])
+def proxies(request: pytest.FixtureRequest, memcached_nodes: list[Memcached]) -> Iterator[list[Proxy]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(Proxy(node.port)) for node in memcached_nodes[: request.param]]
+
+
+def test_the_budget_of_requests_is_kept(proxies: list[Proxy]) -> None:
+    store = MemcachedStore([proxy.address for proxy in proxies], timeout=PATIENCE)
+    manager = Manager(store, KEYRING, subject_of=lambda values: values.get("user"))
+    before = 0
+
+    def request(token: str | None, *work: Callable[[Session], object]) -> str | None:
+        """Do each ``work`` and save after it, as Django does after a sign-in."""
+        session = manager.open(token)
+        for do in work:
+            do(session)
+            manager.commit(session)
+        return session.token
+
+    def assign(session: Session) -> None:
+        session["a"] = session.get("a", 0) + 1
+
+    def sign_in(session: Session) -> None:
+        session.renew(authenticated=True)
+        session["user"] = "u"
+
+    def set_expiry(session: Session) -> None:
+        session[EXPIRY_KEY] = 1800
+
+    requests: dict[str, Callable[[], object]] = {
+        "read": lambda: request(visitor(), lambda session: session["a"]),
+        "modified": lambda: request(visitor(), assign),
+        "new": lambda: request(None, assign),
+        "login, no session before": lambda: request(None, sign_in, assign),
+        "login, with one": lambda: request(visitor(), sign_in, assign),
+        "logout": lambda: request(visitor(), Session.end),
+        "a page that only sets its expiry": lambda: request(visitor(), set_expiry),
+    }
+
+    def visitor() -> str | None:
+        """Return the token of a session there is; what that took is not counted."""
+        nonlocal before
+        token = request(None, assign, set_expiry)
+        before = trips()
+        return token
+
+    def trips() -> int:
+        return sum(proxy.round_trips for proxy in proxies)
+
+    counted = {}
+    for name, do in requests.items():
+        before = trips()
+        do()
+        counted[name] = trips() - before
+    assert counted == BUDGET
+    store.close()
 
 
 # What lies there
@@ -184,6 +227,19 @@ def test_S1_a_dump_holds_no_plaintext_and_no_token(memcached: Memcached) -> None
         assert b"canary" not in dump
         assert session.token is not None
         assert session.token.encode() not in dump
+
+
+def test_S2_a_session_planted_without_the_server_secret_is_none(memcached: Memcached) -> None:
+    """Also under a token the planter chose, and copied byte by byte from another server's."""
+    with closing(MemcachedStore(memcached.address, timeout=PATIENCE)) as store:
+        stranger = Manager(store, Keyring(["another secret: 0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ"]))
+        session = stranger.new_session()
+        session["user"] = "somebody else"
+        stranger.commit(session)
+        assert stranger.open(session.token)["user"] == "somebody else"
+        opened = Manager(store, KEYRING).open(session.token)
+        assert opened.record is None
+        assert not opened
 
 
 def test_S6_nothing_but_a_digest_ever_reaches_the_wire(store: MemcachedStore, memcached_proxy: Proxy) -> None:
@@ -257,6 +313,37 @@ def left(memcached: Memcached) -> float:
     return int(expires) - time.time()
 
 
+@given(
+    started=st.integers(0, 999),
+    ticks=st.integers(0, 999),
+    touched=st.integers(10_000, 99_999),
+    lives=st.integers(5_000, 40 * DAY * 1000),
+    share=st.floats(0, 0.99),
+)
+def test_a_touched_deadline_is_told_to_a_second_and_a_half(
+    started: int, ticks: int, touched: int, lives: int, share: float
+) -> None:
+    """Memcached counts whole seconds, from any moment; it takes instants from when it was started.
+
+    In milliseconds: it ``started`` in the midst of a second of wall time, its own seconds begin ``ticks``
+    after those.
+    """
+
+    def seconds(now: int) -> int:
+        return (now - ticks) // 1000
+
+    deadline, read = touched + lives, touched + int(lives * share)
+    told = ttl(deadline, now=touched)
+    if told == lives // -1000 * -1:
+        expires, late = seconds(touched) + told, 1500
+    else:
+        expires, late = told + seconds(started), 2500
+    record = new_record(FakeClock(now=touched), idle_deadline=deadline)
+    reply = Reply(b"VA", encode(record, Version.first()), b" c1 t%d X" % (expires - seconds(read)))
+    loaded = decode(record.key, reply, None, now=read)
+    assert -1500 <= loaded.idle_deadline - deadline <= late
+
+
 def test_D3_a_session_too_large_is_refused_before_any_input_or_output(
     store: MemcachedStore, memcached_proxy: Proxy
 ) -> None:
@@ -273,6 +360,19 @@ def test_D3_a_session_too_large_is_refused_before_any_input_or_output(
     just = new_record(CLOCK, payload=bytes(1_000_000))
     store.create(just)
     assert store.load(just.key) is not None
+
+
+def test_D3_a_manager_that_knows_the_limit_names_the_largest_keys_too(
+    store: MemcachedStore, memcached_proxy: Proxy
+) -> None:
+    manager = Manager(store, KEYRING, max_payload=900_000)
+    session = manager.new_session()
+    session["small"], session["large"], session["largest"] = "x", "y" * 400_000, "z" * 500_100
+    with pytest.raises(PayloadTooLargeError) as caught:
+        manager.commit(session)
+    assert re.search(r"is 9001\d\d bytes, the limit is 900000;", str(caught.value))
+    assert re.search(r"'largest' 500\d{3}, 'large' 400\d{3}, 'small'", str(caught.value))
+    assert memcached_proxy.accepted == 0
 
 
 def test_D3_a_smaller_limit_of_the_server_is_the_same_error(
@@ -356,7 +456,8 @@ def test_C2_distinct_keys_written_by_8_threads_are_all_kept(memcached: Memcached
                 mine[f"{worker} {number}"] = number
                 managers[worker].commit(mine)
 
-        in_threads(*[lambda worker=worker: write(worker) for worker in range(8)])
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(write, range(8)))
         kept = managers[0].open(session.token)
         found = sum(f"{worker} {number}" in kept for worker in range(8) for number in range(50))
         assert found == 400
@@ -379,218 +480,3 @@ async def test_C2_distinct_keys_written_by_8_tasks_are_all_kept(memcached_nodes:
     kept = await managers[0].open(session.token)
     assert sum(f"{worker} {number}" in kept for worker in range(8) for number in range(50)) == 400
     await store.close()
-
-
-# Connections
-
-
-def in_threads(*calls: Callable[[], Any]) -> None:
-    """Run all ``calls`` at once; raise what one of them raised."""
-    errors: list[BaseException] = []
-
-    def run(call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def test_F3_the_connections_are_bounded_and_stay_open(memcached_proxy: Proxy) -> None:
-    with closing(MemcachedStore(memcached_proxy.address, max_connections=2, timeout=PATIENCE)) as store:
-        record = new_record(CLOCK)
-        store.create(record)
-
-        def read() -> None:
-            for _ in range(50):
-                assert store.load(record.key) is not None
-
-        in_threads(*[read] * 8)
-        assert memcached_proxy.accepted <= 2
-
-
-async def test_F3_the_connections_of_asyncio_are_bounded_and_stay_open(memcached_proxy: Proxy) -> None:
-    store = AsyncMemcachedStore(memcached_proxy.address, max_connections=2, timeout=PATIENCE)
-    record = new_record(CLOCK)
-    await store.create(record)
-    assert None not in await asyncio.gather(*[store.load(record.key) for _ in range(100)])
-    assert memcached_proxy.accepted <= 2
-    await store.close()
-
-
-async def test_C5_of_10000_calls_and_cancellations_none_gets_the_reply_of_another(
-    memcached: Memcached,
-) -> None:
-    store = AsyncMemcachedStore(memcached.address, max_connections=8, timeout=PATIENCE)
-    records = [new_record(CLOCK, payload=b"%d " % number * 500) for number in range(50)]
-    for record in records:
-        await store.create(record)
-    answered = cancelled = 0
-
-    async def read(number: int) -> None:
-        record = records[number % len(records)]
-        loaded = await store.load(record.key)
-        assert loaded is not None
-        assert (loaded.key, loaded.payload) == (record.key, record.payload)
-
-    for _ in range(100):
-        tasks = [asyncio.create_task(read(number)) for number in range(100)]
-        for task in random.sample(tasks, 30):
-            await asyncio.sleep(0)
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, asyncio.CancelledError):
-                cancelled += 1
-            else:
-                assert result is None
-                answered += 1
-    assert answered + cancelled == 10_000
-    assert cancelled > 100
-    await store.close()
-
-
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_C5_a_forked_child_never_gets_a_reply_of_its_parent(memcached: Memcached) -> None:
-    with closing(MemcachedStore(memcached.address, timeout=PATIENCE)) as store:
-        records = [new_record(CLOCK, payload=b"%d " % number * 500) for number in range(20)]
-        mine = [new_record(CLOCK) for _ in range(4)]
-        versions = {record.key: store.create(record) for record in (*records, *mine)}
-
-        def read(times: int, seed: int) -> bool:
-            chance = random.Random(seed)
-            for _ in range(times):
-                record = chance.choice(records)
-                if store.load(record.key) != replace(record, version=versions[record.key]):
-                    return False
-            return True
-
-        threads = [threading.Thread(target=read, args=(100, seed)) for seed in range(4)]
-        for thread in threads:  # connections in use and idle ones
-            thread.start()
-        children = []
-        for seed in range(4):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    own = mine[seed]
-                    status = 0 if read(2000, seed) and store.update(own, versions[own.key]) else 2
-                finally:
-                    os._exit(status)
-            children.append(child)
-        assert read(2000, 99)
-        for thread in threads:
-            thread.join()
-        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
-
-
-def test_several_event_loops_may_use_one_store(memcached: Memcached) -> None:
-    store = AsyncMemcachedStore(memcached.address, timeout=PATIENCE)
-    record = new_record(CLOCK)
-
-    async def ask() -> None:
-        assert await store.load(record.key) is not None
-        for _, pool in store._pools.pop(asyncio.get_running_loop()):
-            await pool.close()
-
-    async def create() -> None:
-        await store.create(record)
-        await ask()
-
-    asyncio.run(create())
-    in_threads(*[lambda: asyncio.run(ask())] * 4)
-
-
-async def test_unix_sockets_are_spoken_to(new_memcached: Callable[..., Memcached], tmp_path: Path) -> None:
-    server = new_memcached(path=tmp_path / "memcached.sock")
-    record = new_record(CLOCK)
-    with closing(MemcachedStore(server.address, timeout=PATIENCE)) as store:
-        version = store.create(record)
-        assert store.load(record.key) == replace(record, version=version)
-    async with AsyncExitStack() as stack:
-        asynchronous = AsyncMemcachedStore(server.address, timeout=PATIENCE)
-        stack.push_async_callback(asynchronous.close)
-        assert await asynchronous.load(record.key) == replace(record, version=version)
-
-
-async def test_tls_is_spoken_and_certificates_are_checked(
-    new_memcached: Callable[..., Memcached], tmp_path: Path
-) -> None:
-    certificate, key = self_signed(tmp_path)
-    server = new_memcached("-Z", "-o", f"ssl_chain_cert={certificate},ssl_key={key}")
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    address = f"localhost:{server.port}"
-    record = new_record(CLOCK, payload=bytes(200_000))
-    with closing(MemcachedStore(address, tls=trusting, timeout=PATIENCE)) as store:
-        version = store.create(record)
-        for _ in range(3):
-            assert store.load(record.key) == replace(record, version=version)
-    asynchronous = AsyncMemcachedStore(address, tls=trusting, timeout=PATIENCE)
-    for _ in range(3):
-        assert await asynchronous.load(record.key) == replace(record, version=version)
-    await asynchronous.close()
-    with (
-        closing(MemcachedStore(address, tls=ssl.create_default_context(), timeout=PATIENCE)) as store,
-        pytest.raises(StoreUnavailableError),
-    ):
-        store.load(record.key)
-
-
-# Servers
-
-
-def test_taking_a_node_away_moves_only_its_share() -> None:
-    names = [b"10.0.0.%d:11211" % number for number in range(1, 6)]
-    before = [(name, name) for name in names]
-    random.shuffle(before)
-    after = [pair for pair in before if pair[0] != names[2]]
-    keys = [secrets.token_hex(32).encode() for _ in range(5000)]
-    moved = 0
-    for key in keys:
-        was, now = owner(key, before), owner(key, after)
-        if was == names[2]:
-            moved += 1
-        else:
-            assert now == was
-    assert 800 < moved < 1200  # a fifth of them, 1000, give or take seven standard deviations
-    shares = [sum(owner(key, after) == name for key in keys) for name, _ in after]
-    assert all(1000 < share < 1500 for share in shares)
-
-
-@pytest.mark.parametrize(
-    ("given", "read"),
-    [
-        ("localhost", ["localhost:11211"]),
-        ("10.0.0.1:11212", ["10.0.0.1:11212"]),
-        ("a.example:1,b-2.example:2; c", ["a.example:1", "b-2.example:2", "c:11211"]),
-        ("[::1]:11211", ["[::1]:11211"]),
-        ("unix:/run/memcached.sock", ["unix:/run/memcached.sock"]),
-        (["/run/memcached.sock", "h"], ["unix:/run/memcached.sock", "h:11211"]),
-    ],
-)
-def test_addresses_are_read_as_django_reads_them(given: str | list[str], read: list[str]) -> None:
-    assert [str(node) for node in nodes_of(given)] == read
-
-
-@pytest.mark.parametrize(
-    "given", ["", "a:0", "a:65536", "a:b", "http://a", "a b", [], "a,a:11211", "a,", ":11211", "user@a"]
-)
-def test_an_address_that_is_none_is_refused_by_name(given: str | list[str]) -> None:
-    with pytest.raises(ConfigurationError, match="give"):
-        MemcachedStore(given)
-
-
-@pytest.mark.parametrize(
-    "setting", [{"timeout": 0}, {"timeout": -1.0}, {"max_connections": 0}, {"max_payload": 0}]
-)
-def test_settings_that_leave_nothing_are_refused_by_name(setting: dict[str, Any]) -> None:
-    [name] = setting
-    with pytest.raises(ConfigurationError, match=name):
-        AsyncMemcachedStore("localhost", **setting)

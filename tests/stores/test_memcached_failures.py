@@ -13,10 +13,12 @@ import time
 from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sojourn import Keyring, Manager
 from sojourn.clock import SystemClock
 from sojourn.errors import SessionError, SessionGoneError, StoreTimeoutError, StoreUnavailableError
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
@@ -175,7 +177,7 @@ def test_F3_waiting_for_a_connection_counts_against_the_deadline(memcached_proxy
         assert len(errors) == 4
 
 
-def test_F1_what_somebody_else_put_there_is_neither_a_session_nor_the_absence_of_one(
+def test_F1_S4_what_somebody_else_put_there_is_neither_a_session_nor_the_absence_of_one(
     memcached: Memcached,
 ) -> None:
     key = new_record(CLOCK).key
@@ -250,7 +252,28 @@ def test_F1_sessions_of_a_dead_node_are_unavailable_and_never_looked_for_elsewhe
     assert cluster.store.load(records[id(dead)].key) is None, "it came back empty"
 
 
-def test_C1_a_logout_that_did_not_reach_its_node_is_not_acknowledged(cluster: Cluster) -> None:
+def test_F5_a_restart_loses_every_session_which_is_no_error_and_the_documentation_says_so(
+    new_memcached: Callable[..., Memcached],
+) -> None:
+    server = new_memcached()
+    with closing(MemcachedStore(server.address, timeout=PATIENCE)) as store:
+        manager = Manager(store, Keyring(["a secret for tests: 0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ"]))
+        sessions = [manager.new_session() for _ in range(20)]
+        for number, session in enumerate(sessions):
+            session["number"] = number
+            manager.commit(session)
+        server.kill()
+        server.start()
+        assert [manager.open(session.token).record for session in sessions] == [None] * 20
+        sessions[0]["number"] = "changed"
+        with pytest.raises(SessionGoneError):
+            manager.commit(sessions[0])
+        assert server.count() == 0, "a save creates nothing"
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "memcached.md").read_text("utf-8")
+    assert "A restart loses it" in page
+
+
+def test_C1_C3_a_logout_that_did_not_reach_its_node_is_not_acknowledged(cluster: Cluster) -> None:
     server = cluster.servers[0]
     record = cluster.record_on(server)
     cluster.store.create(record)
