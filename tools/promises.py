@@ -1,7 +1,7 @@
 """Print each promise with the tests that prove it: ``make promises``.
 
-The promises are the tables of ``docs/reference/promises.md``; a test proves the one whose id its name
-carries.
+The promises are the tables of ``docs/reference/promises.md``; a test proves those whose ids its name carries,
+on the engine that its name, file or parameters tell.
 """
 
 from __future__ import annotations
@@ -11,26 +11,40 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "reference" / "promises.md"
 
 _ROW: Final = re.compile(r"^\| ([A-Z]\d+) \| (.+) \| ([^|]+) \|$", re.MULTILINE)
-_ID: Final = re.compile(r"::test_([A-Z]\d+)_")
-#: What shows in a test's name, file or parameters that it runs on an engine.
+_IDS: Final = re.compile(r"::test_((?:[A-Z]\d+_)+)")
+#: What shows in a test's name, file or parameters that it runs on an engine.  W is not a place for sessions:
+#: its tests need no engine in particular.
 _ENGINES: Final = {
     "M": re.compile(r"memory|\bcache\b", re.IGNORECASE),
     "E": re.compile(r"embedded|\bfile\b", re.IGNORECASE),
+    "C": re.compile(r"memcached", re.IGNORECASE),
+    "R": re.compile(r"valkey|redis", re.IGNORECASE),
 }
 
 
-def promises() -> dict[str, str]:
-    """Return the text of each promise by its id."""
-    return {number: text for number, text, _ in _ROW.findall(PAGE.read_text())}
+class Promise(NamedTuple):
+    """A row of the page."""
+
+    text: str
+    #: The letters of the engines it is promised on.
+    engines: tuple[str, ...]
 
 
-def tests() -> dict[str, list[str]]:
+def promises() -> dict[str, Promise]:
+    """Return each promise by its id."""
+    return {
+        number: Promise(text, tuple(letter for letter in on.split() if letter in _ENGINES))
+        for number, text, on in _ROW.findall(PAGE.read_text())
+    }
+
+
+def collected() -> dict[str, list[str]]:
     """Return the collected tests by the id in their names."""
     collected = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "--numprocesses=0"],
@@ -41,26 +55,30 @@ def tests() -> dict[str, list[str]]:
     )
     found: dict[str, list[str]] = defaultdict(list)
     for line in collected.stdout.splitlines():
-        if match := _ID.search(line):
-            found[match[1]].append(line)
+        if match := _IDS.search(line):
+            for number in match[1].split("_")[:-1]:
+                found[number].append(line)
     return found
 
 
+def by_engine(cases: list[str]) -> dict[str, int]:
+    """Return how many of the tests run on each engine."""
+    return {letter: sum(1 for case in cases if mark.search(case)) for letter, mark in _ENGINES.items()}
+
+
 def main() -> int:
-    """Print the table; return how many promises have no test."""
-    found = tests()
+    """Print the table; return how many promises lack a test, or one on an engine they name."""
+    found = collected()
     unproven = 0
-    for number, text in promises().items():
+    for number, promise in promises().items():
         cases = found.get(number, [])
-        unproven += not cases
-        engines = [
-            f"{engine} {count}"
-            for engine, mark in _ENGINES.items()
-            if (count := sum(1 for case in cases if mark.search(case)))
-        ]
-        print(f"{number:4} {len(cases):4} tests ({', '.join(engines) or 'no engine needed'})  {text}")
-        names = sorted({case.partition("[")[0] for case in cases})
-        for name in names:
+        counts = by_engine(cases)
+        missing = [letter for letter in promise.engines if not counts[letter]]
+        unproven += bool(missing) or not cases
+        where = ", ".join(f"{letter} {count}" for letter, count in counts.items() if count)
+        lacks = f"; NONE ON {' '.join(missing)}" if missing else ""
+        print(f"{number:4} {len(cases):4} tests ({where or 'no engine needed'}{lacks})  {promise.text}")
+        for name in sorted({case.partition("[")[0] for case in cases}):
             print(f"       {name}")
     return unproven
 
