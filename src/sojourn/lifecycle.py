@@ -251,11 +251,7 @@ class SessionSteps(Generic[StoreT]):
                 else:
                     version = yield self.store.update, record, source.version
             except ConflictError as conflict:
-                if self._clock.monotonic() >= plan.give_up:
-                    raise ConflictError(
-                        f"other requests kept changing session {source.public_id} for {self._timeout} s, "
-                        "so nothing was saved: try again"
-                    ) from conflict
+                self._expect_time_left(plan, source, conflict)
             except SessionGoneError:
                 break
             else:
@@ -264,9 +260,12 @@ class SessionSteps(Generic[StoreT]):
             pauses = pauses or _pauses()
             yield Pause(next(pauses))  # before the load: what is loaded is fresh when it is written
             fresh = yield self.store.load, source.key
-            theirs = None if fresh is None else self._recorder.read(old_token, fresh, now=self._clock.now())
-            if fresh is None or theirs is None:
+            if fresh is None:
                 break
+            theirs = self._recorder.read(old_token, fresh, now=self._clock.now(), held=True)
+            if theirs is None:  # it lives, but what another request wrote cannot be read here
+                session.forget()
+                raise _gone(fresh)
             source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
         if not moves or was_signed_in or source.subject is not None:
             session.forget()
@@ -274,6 +273,13 @@ class SessionSteps(Generic[StoreT]):
         # Nobody's session was to be renewed and is gone: it gets a life of its own, which holds what this
         # request set and nothing of the session that is gone.
         yield from self._create(session, plan, Changes(plan.changes.assigned, frozenset()))
+
+    def _expect_time_left(self, plan: Plan, source: Record, conflict: ConflictError) -> None:
+        if self._clock.monotonic() >= plan.give_up:
+            raise ConflictError(
+                f"other requests kept changing session {source.public_id} for {self._timeout} s, "
+                "so nothing was saved: try again"
+            ) from conflict
 
     # Revoke
 

@@ -332,6 +332,25 @@ async def test_L2_a_session_that_began_more_than_a_minute_ahead_is_none_now_but_
     assert await site.values(token) == {"a": 1}
 
 
+@pytest.mark.parametrize("renews", [False, True])
+async def test_L2_T3_a_request_under_way_when_the_clock_is_set_back_still_merges_and_renews(
+    world: World, clock: FakeClock, *, renews: bool
+) -> None:
+    """Before, the session was taken for gone; a renewal began another one, and the old token lived on."""
+    site, other = world.site(), world.site()
+    token = await site.new(a=1)
+    session = await site.open(token)
+    await other.save(token, theirs=1)
+    clock.step(-3_600)
+    session["mine"] = 1
+    if renews:
+        session.renew()
+    await site.commit(session)
+    clock.step(3_600)
+    assert await site.values(session.token) == {"a": 1, "mine": 1, "theirs": 1}
+    assert (await site.values(token) is None) == renews
+
+
 async def test_L2_a_save_is_not_given_up_because_the_wall_clock_stepped(
     world: World, clock: FakeClock
 ) -> None:
