@@ -51,6 +51,16 @@ class SecretKeys:
         return self._derive(b"info")
 
     @cached_property
+    def cookie(self) -> bytes:
+        """32-octet key from which each sealed cookie's encryption key is derived."""
+        return self._derive(b"cookie")
+
+    @cached_property
+    def signature(self) -> bytes:
+        """32-octet key that signs readable cookies."""
+        return self._derive(b"signed cookie")
+
+    @cached_property
     def subject(self) -> bytes:
         """32-octet key of the subject digest."""
         return self._derive(b"subject")

@@ -355,16 +355,21 @@ class SessionSteps(Generic[StoreT]):
 
     def purge_steps(self) -> Steps[int]:
         """See :meth:`Manager.purge`."""
-        if not isinstance(self.store, Purge | AsyncPurge):
-            return 0
-        purge = partial(self.store.purge, limit=_PURGE_BATCH)
-        removed = 0
-        while True:
-            batch: int = yield (purge,)
-            removed += batch
-            if batch < _PURGE_BATCH:
-                return removed
-            yield Pause(_PURGE_PAUSE)
+        return (yield from purge_steps(self.store))
+
+
+def purge_steps(store: Store | AsyncStore) -> Steps[int]:
+    """Remove every dead record of ``store``, in batches with pauses; return how many."""
+    if not isinstance(store, Purge | AsyncPurge):
+        return 0
+    purge = partial(store.purge, limit=_PURGE_BATCH)
+    removed = 0
+    while True:
+        batch: int = yield (purge,)
+        removed += batch
+        if batch < _PURGE_BATCH:
+            return removed
+        yield Pause(_PURGE_PAUSE)
 
 
 def _pauses() -> Iterator[float]:

@@ -19,6 +19,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Unpack
 
+from sojourn.carriers import CookieSteps, Revocations
+from sojourn.carriers.nowhere import AsyncNowhere, Nowhere
 from sojourn.lifecycle import SessionSteps
 from sojourn.policy import Action
 from sojourn.steps import run, run_async
@@ -27,12 +29,13 @@ from sojourn.token import is_token
 from sojourn.turns import AsyncTurns, Turns
 
 if TYPE_CHECKING:
+    from sojourn.carriers import CookieFormer, CookieOptions
     from sojourn.keyring import Keyring
     from sojourn.lifecycle import ManagerSettings
     from sojourn.listing import SessionSummary
     from sojourn.session import Session
 
-__all__ = ["AsyncManager", "Manager"]
+__all__ = ["AsyncCookieManager", "AsyncManager", "CookieManager", "Manager"]
 
 #: What other requests may be doing to the same record: these take turns inside the process.
 _REPLACING: Final = (Action.UPDATE, Action.MOVE)
@@ -175,3 +178,62 @@ class AsyncManager(SessionSteps[AsyncStore]):
     async def purge(self) -> int:
         """See :meth:`Manager.purge`."""
         return await run_async(self.purge_steps())
+
+
+class CookieManager(CookieSteps[Store], Manager):
+    """Sessions in cookies: what :class:`Manager` calls a token is here a cookie's value, each time another.
+
+    ``spill`` is the store of sessions that do not fit into a cookie (``None``: an error instead);
+    ``revocations`` the list of sessions that ended, without which none can be ended; ``cookie_former`` the
+    engine whose cookies are taken over.  Other settings are :class:`Manager`'s.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        options: CookieOptions | None = None,
+        spill: Store | None = None,
+        revocations: Revocations[Store] | None = None,
+        cookie_former: CookieFormer | None = None,
+        **settings: Unpack[ManagerSettings],
+    ) -> None:
+        super().__init__(
+            Nowhere() if spill is None else spill,
+            keyring,
+            options=options,
+            spills=spill is not None,
+            revocations=revocations,
+            cookie_former=cookie_former,
+            **settings,
+        )
+
+    def open(self, token: str | None) -> Session:
+        """See :meth:`Manager.open`.  A load of the revocation list, and one of the store if it spilled."""
+        if token is None or self.revocable or is_token(token):
+            return run(self.open_steps(token))
+        return self.unsealed(token)  # no I/O, so no steps
+
+
+class AsyncCookieManager(CookieSteps[AsyncStore], AsyncManager):
+    """:class:`CookieManager` for asyncio."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        options: CookieOptions | None = None,
+        spill: AsyncStore | None = None,
+        revocations: Revocations[AsyncStore] | None = None,
+        cookie_former: CookieFormer | None = None,
+        **settings: Unpack[ManagerSettings],
+    ) -> None:
+        super().__init__(
+            AsyncNowhere() if spill is None else spill,
+            keyring,
+            options=options,
+            spills=spill is not None,
+            revocations=revocations,
+            cookie_former=cookie_former,
+            **settings,
+        )

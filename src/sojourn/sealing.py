@@ -13,6 +13,11 @@ constant time before anything is decrypted.
 Authenticated with the payload is what :func:`authenticated` returns.  Not authenticated, by design: the
 idle deadline, which moves without re-sealing, and the version, which the store assigns; whoever can write
 to the store can move the first and can put a whole former record back.
+
+A session that travels in its cookie (:mod:`sojourn.carriers`) is sealed in an envelope of the same shape,
+under a key of its own purpose that needs no token, or is readable and signed::
+
+    format 1 octet │ key id 8 │ keyed BLAKE2b of all the rest 32 │ content
 """
 
 from __future__ import annotations
@@ -32,13 +37,26 @@ from sojourn.keyring import KEY_ID_LENGTH
 if TYPE_CHECKING:
     from sojourn.keyring import Keyring, SecretKeys
 
-__all__ = ["OVERHEAD", "Sealed", "Sealing", "UnknownSecretError", "Unsealed", "authenticated"]
+__all__ = [
+    "OVERHEAD",
+    "Sealed",
+    "Sealing",
+    "UnknownSecretError",
+    "Unsealed",
+    "authenticated",
+    "open_cookie",
+    "seal_cookie",
+    "sign_cookie",
+]
 
 _FORMAT = b"\x01"
+_SEALED_COOKIE = b"\x02"
+_SIGNED_COOKIE = b"\x03"
 _SALT_AT = 1 + KEY_ID_LENGTH
 _COMMITMENT_AT = _SALT_AT + 24
 _BODY_AT = _COMMITMENT_AT + 20
 _TAG = 16
+_SIGNED_AT = _SALT_AT + 32
 #: Octets an envelope is longer than what is in it.
 OVERHEAD = _BODY_AT + _TAG
 
@@ -122,7 +140,7 @@ class Sealed:
     def seal(self, payload: bytes, token: str, context: bytes) -> bytes:
         """See :meth:`Sealing.seal`."""
         keys = self._keyring.sealing
-        return _seal(payload, keys.key_id, keys.payload, token.encode(), context)
+        return _seal(payload, _FORMAT + keys.key_id, keys.payload, token.encode(), context)
 
     def open(self, envelope: bytes, token: str, context: bytes) -> bytes:
         """See :meth:`Sealing.open`."""
@@ -132,7 +150,7 @@ class Sealed:
     def seal_info(self, info: bytes, context: bytes) -> bytes:
         """See :meth:`Sealing.seal_info`."""
         keys = self._keyring.sealing
-        return _seal(info, keys.key_id, keys.info, b"", context)
+        return _seal(info, _FORMAT + keys.key_id, keys.info, b"", context)
 
     def open_info(self, envelope: bytes, context: bytes) -> bytes:
         """See :meth:`Sealing.open_info`."""
@@ -148,6 +166,42 @@ class Sealed:
         return keys
 
 
+def seal_cookie(keyring: Keyring, plain: bytes) -> bytes:
+    """Return the envelope of ``plain``, which a listed secret opens."""
+    keys = keyring.sealing
+    return _seal(plain, _SEALED_COOKIE + keys.key_id, keys.cookie, b"", b"")
+
+
+def sign_cookie(keyring: Keyring, plain: bytes) -> bytes:
+    """Return ``plain``, which everybody can read, with a signature that only a listed secret makes."""
+    keys = keyring.sealing
+    header = _SIGNED_COOKIE + keys.key_id
+    return header + _signature(keys, header, plain) + plain
+
+
+def open_cookie(keyring: Keyring, envelope: bytes) -> bytes:
+    """Return what was sealed or signed; each kind has keys of its own, so neither passes as the other.
+
+    Raises as :meth:`Sealing.open` does.
+    """
+    form = envelope[:1]
+    if form not in {_SEALED_COOKIE, _SIGNED_COOKIE}:
+        raise DecodeError(_REFUSED)
+    keys = keyring.get(envelope[1:_SALT_AT])
+    if keys is None:
+        raise UnknownSecretError(_NOT_LISTED)
+    if form == _SEALED_COOKIE:
+        return _open(envelope, keys.cookie, b"", b"")
+    plain = envelope[_SIGNED_AT:]
+    if not compare_digest(envelope[_SALT_AT:_SIGNED_AT], _signature(keys, envelope[:_SALT_AT], plain)):
+        raise DecodeError(_REFUSED)
+    return plain
+
+
+def _signature(keys: SecretKeys, header: bytes, plain: bytes) -> bytes:
+    return blake2b(header + plain, key=keys.signature, digest_size=32, person=b"sojourn sign").digest()
+
+
 _NOT_LISTED = "the record was sealed under a server secret that is not listed, or is damaged"
 _REFUSED = "the record is damaged or was not written with this server secret"
 
@@ -157,9 +211,8 @@ def _derive(key: bytes, salt: bytes, token: bytes) -> bytes:
     return blake2b(salt + token, key=key, person=b"sojourn seal").digest()
 
 
-def _seal(plain: bytes, key_id: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
+def _seal(plain: bytes, header: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
     salt = secrets.token_bytes(24)
-    header = _FORMAT + key_id
     derived = _derive(key, salt, token)
     sealed = AESGCM(derived[:32]).encrypt(derived[32:44], plain, header + context)
     return header + salt + derived[44:] + sealed

@@ -40,6 +40,7 @@ __all__ = [
     "Serializer",
     "SerializerCodec",
     "frame",
+    "largest_keys",
     "text_key",
     "unframe",
 ]
@@ -86,13 +87,18 @@ def frame(encodings: Mapping[str, bytes], *, limit: int = MAX_SIZE) -> bytes:
     payload = _pack(dict(encodings))
     limit = min(limit, MAX_SIZE)
     if len(payload) > limit:
-        largest = sorted(encodings, key=lambda key: len(encodings[key]), reverse=True)[:3]
-        sizes = ", ".join(f"{key!a:.60} {len(encodings[key])}" for key in largest)
         raise PayloadTooLargeError(
             f"the session is {len(payload)} bytes, the limit is {limit}; keep large data elsewhere and "
-            f"its identifier in the session (largest keys, in bytes: {sizes})"
+            f"its identifier in the session ({largest_keys(encodings)})"
         )
     return payload
+
+
+def largest_keys(encodings: Mapping[str, bytes]) -> str:
+    """Return, for a message, which top-level keys take the most room."""
+    largest = sorted(encodings, key=lambda key: len(encodings[key]), reverse=True)[:3]
+    sizes = ", ".join(f"{key!a:.60} {len(encodings[key])}" for key in largest)
+    return f"largest keys, in bytes: {sizes}"
 
 
 def unframe(payload: bytes) -> dict[str, bytes]:

@@ -1,0 +1,145 @@
+"""A record ↔ the value of a cookie.
+
+What is sealed (or signed) is::
+
+    flags 1 octet │ session id 12 │ generation 4 │ begun 8 │ idle deadline 8 │ absolute deadline 8 │
+    latest deadline 8 │ epoch 8 │ digest of the subject 32, if there is one │ the framed session
+
+and the whole is written in base64url without padding.  Server secret, purpose and cookie name are bound in
+by the key (:mod:`sojourn.keyring`), the rest by being sealed together.
+
+A session of more than 1 KB is compressed, if that makes it shorter, and then filled up with zeros to a
+multiple of 256 octets: the length of a compressed text tells what is in it beside text an attacker chose
+(CRIME, BREACH), and with steps of 256 octets it tells little.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sojourn.carriers.lineage import ID_LENGTH, Lineage
+from sojourn.errors import DecodeError
+from sojourn.record import Record
+from sojourn.sealing import UnknownSecretError, open_cookie, seal_cookie, sign_cookie
+from sojourn.token import key_for
+
+if TYPE_CHECKING:
+    from sojourn.keyring import Keyring
+
+__all__ = ["LARGEST", "SealedCarrier"]
+
+logger = logging.getLogger("sojourn")
+
+#: Octets a framed session may have to be put into cookies at all, and to which one is decompressed.
+LARGEST: Final = 64 * 1024
+
+_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{90,}", re.ASCII)
+_FIELDS: Final = struct.Struct(f">B{ID_LENGTH}sIqqqqQ")
+_DIGEST: Final = 32
+_NO_DEADLINE: Final = -1
+
+# Flags.
+_HAS_SUBJECT: Final = 1
+_COMPRESSED: Final = 2
+
+_WORTH_COMPRESSING: Final = 1024
+_STEP: Final = 256
+#: Raw deflate; fast, for what level 6 saves beyond is less than a step.
+_LEVEL: Final = 1
+_WINDOW: Final = -15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedCarrier:
+    """Puts records into cookies of one name, and takes them out again.  Pure: no I/O, no clock."""
+
+    keyring: Keyring
+    #: Whether what is written is signed only, so that who has the cookie can read it.  Either is read.
+    signed: bool = False
+    #: Whether sessions of more than 1 KB are compressed.  Either is read.
+    compress: bool = True
+
+    @staticmethod
+    def accepts(value: str) -> bool:
+        """Whether ``value`` has the form of one written here."""
+        return _VALUE.fullmatch(value) is not None
+
+    def write(self, lineage: Lineage, record: Record) -> str:
+        """Return the value that carries ``record``, whose payload is a framed session in clear."""
+        head = _FIELDS.pack(
+            0 if record.subject is None else _HAS_SUBJECT,
+            lineage.id,
+            lineage.generation,
+            record.created_at,
+            record.idle_deadline,
+            _NO_DEADLINE if record.absolute_deadline is None else record.absolute_deadline,
+            lineage.latest,
+            lineage.epoch,
+        )
+        plain = head + (record.subject or b"") + record.payload
+        if self.compress and len(record.payload) > _WORTH_COMPRESSING:
+            plain = _compressed(plain, len(plain) - len(record.payload))
+        protect = sign_cookie if self.signed else seal_cookie
+        return urlsafe_b64encode(protect(self.keyring, plain)).rstrip(b"=").decode("ascii")
+
+    def read(self, value: str) -> tuple[Lineage, Record] | None:
+        """Return what ``value`` carries; ``None`` for anything that was not written here, to the byte.
+
+        Never raises.  Deadlines are for the caller to judge.
+        """
+        if not self.accepts(value):
+            return None
+        try:
+            envelope = urlsafe_b64decode(value + "=" * (-len(value) % 4))
+            if urlsafe_b64encode(envelope).rstrip(b"=") != value.encode("ascii"):
+                return None  # bits nobody reads have been set
+            return self._parse(open_cookie(self.keyring, envelope))
+        except UnknownSecretError as error:
+            logger.info("a session's cookie is no session: %s", error)
+        except (DecodeError, ValueError, struct.error):
+            pass
+        return None
+
+    def _parse(self, plain: bytes) -> tuple[Lineage, Record]:
+        flags, session_id, generation, created_at, idle, absolute, latest, epoch = _FIELDS.unpack_from(plain)
+        at = _FIELDS.size + (_DIGEST if flags & _HAS_SUBJECT else 0)
+        payload = plain[at:]
+        if flags & _COMPRESSED:
+            payload = _decompressed(payload)
+        lineage = Lineage(id=session_id, generation=generation, epoch=epoch, latest=latest)
+        record = Record(
+            key=key_for(lineage.name, namespace=self.keyring.namespace),
+            payload=payload,
+            created_at=created_at,
+            idle_deadline=idle,
+            absolute_deadline=None if absolute == _NO_DEADLINE else absolute,
+            subject=plain[_FIELDS.size : at] if flags & _HAS_SUBJECT else None,
+        )
+        return lineage, record
+
+
+def _compressed(plain: bytes, at: int) -> bytes:
+    """Return ``plain`` with what follows ``at`` compressed and filled up; as it is if that is no shorter."""
+    squeezed = zlib.compress(plain[at:], _LEVEL, _WINDOW)
+    size = at + len(squeezed)
+    size += -size % _STEP
+    if size >= len(plain):
+        return plain
+    return (bytes([plain[0] | _COMPRESSED]) + plain[1:at] + squeezed).ljust(size, b"\0")
+
+
+def _decompressed(payload: bytes) -> bytes:
+    inflating = zlib.decompressobj(_WINDOW)
+    try:
+        plain = inflating.decompress(payload, LARGEST)
+    except zlib.error:
+        raise DecodeError("the session is damaged") from None
+    if not inflating.eof or inflating.unused_data.strip(b"\0"):
+        raise DecodeError("the session is damaged, or larger than it may be")
+    return plain
