@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from sojourn.clock import Clock
     from sojourn.store import AsyncStore, Store
 
-__all__ = ["OPTIONS", "SCHEMES", "async_from_url", "from_url"]
+__all__ = [
+    "OPTIONS",
+    "SCHEMES",
+    "Arguments",
+    "async_from_url",
+    "from_url",
+    "open_async_store",
+    "open_store",
+    "parsed",
+]
 
 Arguments: TypeAlias = dict[str, Any]
 
@@ -121,8 +130,21 @@ def from_url(url: str, *, clock: Clock | None = None) -> Store:
     Raises ``ConfigurationError`` for what it does not know and for values the store refuses; the message
     never shows a password.
     """
-    kind, arguments = _parsed(url)
-    arguments["clock"] = clock
+    kind, arguments = parsed(url)
+    return open_store(kind, {**arguments, "clock": clock})
+
+
+def async_from_url(url: str, *, clock: Clock | None = None) -> AsyncStore:
+    """Return the asynchronous store that ``url`` names: see :func:`from_url`.
+
+    ``max_connections`` means nothing to Valkey and Redis here, where one connection is enough.
+    """
+    kind, arguments = parsed(url)
+    return open_async_store(kind, {**arguments, "clock": clock})
+
+
+def open_store(kind: str, arguments: Arguments) -> Store:
+    """Return a store of this kind; ``arguments`` are those of its class."""
     if kind == "memory":
         from sojourn.stores.memory import MemoryStore  # noqa: PLC0415 - only what is asked for
 
@@ -144,13 +166,8 @@ def from_url(url: str, *, clock: Clock | None = None) -> Store:
     return ValkeyStore(**arguments)
 
 
-def async_from_url(url: str, *, clock: Clock | None = None) -> AsyncStore:
-    """Return the asynchronous store that ``url`` names: see :func:`from_url`.
-
-    ``max_connections`` means nothing to Valkey and Redis here, where one connection is enough.
-    """
-    kind, arguments = _parsed(url)
-    arguments["clock"] = clock
+def open_async_store(kind: str, arguments: Arguments) -> AsyncStore:
+    """Return the asynchronous twin of what :func:`open_store` does."""
     if kind == "memory":
         from sojourn.stores.memory import AsyncMemoryStore, MemoryStore  # noqa: PLC0415 - as above
 
@@ -169,12 +186,11 @@ def async_from_url(url: str, *, clock: Clock | None = None) -> AsyncStore:
         return AsyncSQLStore(**arguments)
     from sojourn.stores.valkey import AsyncValkeyStore  # noqa: PLC0415
 
-    arguments.pop("max_connections", None)
-    return AsyncValkeyStore(**arguments)
+    return AsyncValkeyStore(**{name: given for name, given in arguments.items() if name != "max_connections"})
 
 
-def _parsed(url: str) -> tuple[str, Arguments]:
-    """Return the kind of store and the arguments of its class."""
+def parsed(url: str) -> tuple[str, Arguments]:
+    """Return the kind of store ``url`` names and the arguments of its class.  Raises as :func:`from_url`."""
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     kind = SCHEMES.get(scheme)
     if kind is None:
