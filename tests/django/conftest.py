@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
+import pytest_asyncio
 from django import conf
 
 if not conf.settings.configured:
@@ -35,11 +36,12 @@ from django.test import override_settings
 from sojourn.clock import SystemClock
 from sojourn.django import engine as engines
 from sojourn.testing import FakeClock
+from tests.django.servers import on_servers
 from tests.django.site import ENGINES, Site
 from tests.django.wire import KINDS, OURS, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 
@@ -68,23 +70,24 @@ def bob(users: dict[str, User]) -> User:
 
 
 @pytest.fixture
-def make_site(tmp_path: Path) -> Iterator[Any]:
-    """Make a site on the engine named; what it opened is closed after the test."""
+def make_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Make a site on the engine, or on the servers, named; what it opened is closed after the test."""
     kept = dict(engines._places), dict(engines._engines)
     engines._places.clear()
     engines._engines.clear()
     overrides: list[Any] = []
 
     def make(name: str, **more: Any) -> Site:
+        on_them, servers = on_servers(name, request)
         chosen: dict[str, Any] = {
-            "SESSION_ENGINE": f"sojourn.django.backends.{name}",
+            "SESSION_ENGINE": f"sojourn.django.backends.{'cache' if servers else name}",
             "SESSION_FILE_PATH": str(tmp_path),
             "SOJOURN": {"PATH": tmp_path / "private" / "sessions.sqlite3"},
         }
-        override = override_settings(**chosen | more)
+        override = override_settings(**chosen | on_them | more)
         override.enable()
         overrides.append(override)
-        return Site(name, tmp_path)
+        return Site(name, tmp_path, servers)
 
     yield make
     for override in reversed(overrides):
@@ -96,6 +99,20 @@ def make_site(tmp_path: Path) -> Iterator[Any]:
     engines._engines.clear()
     engines._places.update(kept[0])
     engines._engines.update(kept[1])
+
+
+@pytest_asyncio.fixture
+async def _in_the_loop(make_site: Any) -> AsyncIterator[None]:
+    """Close connections to servers in the event loop that opened them: a test's own."""
+    yield
+    for place in engines._places.values():
+        await place.async_store.close()
+
+
+@pytest.fixture(autouse=True)
+def _close_in_the_loop(request: pytest.FixtureRequest) -> None:
+    if "make_site" in request.fixturenames and asyncio.iscoroutinefunction(request.function):
+        request.getfixturevalue("_in_the_loop")
 
 
 @pytest.fixture(params=ENGINES)

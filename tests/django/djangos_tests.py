@@ -1,8 +1,9 @@
 """Runs Django's own session tests on one of our engines.  A program, so that Django is set up for them alone.
 
-    python djangos_tests.py FOLDER ENGINE
+    python djangos_tests.py FOLDER ENGINE SETTINGS
 
-FOLDER is where ``sessions_tests`` of Django's sdist lies.  Prints, as JSON, the outcome of each test.
+FOLDER is where ``sessions_tests`` of Django's sdist lies, SETTINGS are further ones, as JSON.  Prints the
+outcome of each test, as JSON.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ CLASSES: dict[str, tuple[str, ...]] = {
 }
 
 
-def main(folder: str, engine: str) -> None:
+def main(folder: str, engine: str, more: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        configure(folder, engine, Path(temporary))
+        configure(folder, engine, Path(temporary), json.loads(more))
         setup_test_environment()
         runner = get_runner(settings)(verbosity=0, interactive=False)
         databases = runner.setup_databases()
@@ -47,16 +48,17 @@ def main(folder: str, engine: str) -> None:
     json.dump(result, sys.stdout)
 
 
-def configure(folder: str, engine: str, temporary: Path) -> None:
-    settings.configure(
-        BASE_DIR=temporary,
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.sessions", "sessions_tests"],
-        SECRET_KEY="django_tests_secret_key",
-        SESSION_ENGINE=f"sojourn.django.backends.{engine}",
-        SESSION_FILE_PATH=str(temporary),
-        USE_TZ=False,
-    )
+def configure(folder: str, engine: str, temporary: Path, more: dict[str, Any]) -> None:
+    chosen: dict[str, Any] = {
+        "BASE_DIR": temporary,
+        "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        "INSTALLED_APPS": ["django.contrib.contenttypes", "django.contrib.sessions", "sessions_tests"],
+        "SECRET_KEY": "django_tests_secret_key",
+        "SESSION_ENGINE": f"sojourn.django.backends.{engine}",
+        "SESSION_FILE_PATH": str(temporary),
+        "USE_TZ": False,
+    }
+    settings.configure(**chosen | more)
     sys.path.insert(0, folder)
     django.setup()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pytest
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
@@ -15,18 +16,43 @@ from django.urls import path
 
 from sojourn.django import engine as engines
 from sojourn.testing import AsyncFaultyStore, FaultyStore
+from tests.django.servers import sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from django.contrib.auth.models import User
 
+    from tests.django.servers import Keeper
+
     View: TypeAlias = Callable[[HttpRequest], object]
 
-__all__ = ["ENGINES", "FIREFOX", "MODEL_BACKEND", "Browser", "Site", "sign_in", "sign_out"]
+__all__ = [
+    "ENGINES",
+    "FIREFOX",
+    "MODEL_BACKEND",
+    "Browser",
+    "Site",
+    "everywhere",
+    "in_process",
+    "sign_in",
+    "sign_out",
+    "with_index",
+]
 
-ENGINES = ("cache", "embedded", "file")
+IN_PROCESS = ("cache", "embedded", "file")
+#: Where our engines keep sessions: in this process, and on servers that ``CACHES`` names (``servers.py``).
+ENGINES = sites(*IN_PROCESS, "redis", "memcached")
+
+#: For tests of what several servers may get wrong.
+everywhere = pytest.mark.parametrize(
+    "site", ENGINES + sites("memcached nodes", "redis cluster", "redis sentinels"), indirect=True
+)
+#: For tests whose sessions end by the clock of this process; a server has one of its own.
+in_process = pytest.mark.parametrize("site", IN_PROCESS, indirect=True)
+#: For tests that ask whose sessions there are; memcached cannot tell.
+with_index = pytest.mark.parametrize("site", sites(*IN_PROCESS, "redis"), indirect=True)
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -85,6 +111,8 @@ class Site:
 
     name: str
     folder: Path
+    #: The servers that keep the sessions, if any do.
+    servers: Sequence[Keeper] = ()
 
     @property
     def session_class(self) -> Any:
@@ -109,6 +137,12 @@ class Site:
     def engine(self) -> Any:
         return self.session_class.get_engine()
 
+    @property
+    def store(self) -> Any:
+        """The site's store, also if it is watched."""
+        store = self.engine.manager.store
+        return getattr(store, "inner", store)
+
     def watch(self) -> FaultyStore:
         """Return a store that from now on counts what is asked of the site's, and fails as planned."""
         self.engine  # noqa: B018 - opens the place
@@ -127,7 +161,16 @@ class Site:
     @property
     def count(self) -> int:
         """How many sessions live; marks that a revocation leaves behind are none."""
-        return sum(bool(record.payload) for record in self.engine.manager.store.scan(limit=100_000))
+        if not self.servers:
+            return sum(bool(record.payload) for record in self.engine.manager.store.scan(limit=100_000))
+        records = [self.store.load(key) for server in self.servers for key in self.keys(server)]
+        return sum(record is not None and bool(record.payload) for record in records)
+
+    def keys(self, server: Keeper) -> list[str]:
+        """Return the lookup keys that lie on ``server``, of this site's only."""
+        prefix: str = self.store._prefix.decode()
+        names = [name.removeprefix(prefix) for name in server.keys() if name.startswith(prefix)]  # noqa: SIM118 - no mapping
+        return [name for name in names if len(name) == 64]
 
 
 def sign_in(user: User) -> View:

@@ -18,9 +18,11 @@ from django.utils.safestring import mark_safe
 
 from sojourn.django import arevoke_sessions, revoke_sessions, sessions_of
 from sojourn.errors import StoreUnavailableError
+from tests.django.servers import HAS_PYLIBMC, sites
 from tests.django.site import Browser, Site, sign_in, sign_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from django.contrib.auth.models import User
@@ -28,16 +30,26 @@ if TYPE_CHECKING:
 DJANGO = "django.contrib.sessions.backends"
 
 
-@pytest.fixture(params=["cache", "file"])
-def site(request: pytest.FixtureRequest, make_site: Any) -> Site:
+ON_SERVERS = ["redis", "django-redis", "django-redis, JSON, compressed"]
+#: Sites that take over from Django's engine of the same name and know whose sessions they have; memcached
+#: knows not.
+with_index = pytest.mark.parametrize("site", sites("cache", "file", *ON_SERVERS), indirect=True)
+
+
+@pytest.fixture(
+    params=sites("cache", "file", *ON_SERVERS, "memcached", "memcached nodes", *["pylibmc"] * HAS_PYLIBMC)
+)
+def site(request: pytest.FixtureRequest, make_site: Any) -> Iterator[Site]:
     """A site on each engine that takes over from Django's of the same name."""
     made: Site = make_site(request.param)
-    caches["default"].clear()
-    return made
+    if not made.servers:
+        caches["default"].clear()
+    yield made
+    caches.close_all()
 
 
 def djangos(site: Site, key: str | None = None) -> Any:
-    return import_module(f"{DJANGO}.{site.name}").SessionStore(key)
+    return import_module(f"{DJANGO}.{'cache' if site.servers else site.name}").SessionStore(key)
 
 
 def signed_in_under_django(site: Site, user: User, **values: Any) -> str:
@@ -51,6 +63,7 @@ def signed_in_under_django(site: Site, user: User, **values: Any) -> str:
         }
     )
     session.save()
+    caches.close_all()  # here: an asynchronous test has other connections than its fixtures
     key: str = session.session_key
     return key
 
@@ -63,6 +76,13 @@ def test_a_session_of_djangos_engine_of_the_same_name_is_taken_over_under_its_ke
     assert response.content.decode() == "alice [1]"
     assert not response.cookies
     assert site.stored(key)["basket"] == [1]
+    assert site.count == 1
+
+
+@with_index
+def test_a_session_that_was_taken_over_is_listed_as_its_users(site: Site, alice: User) -> None:
+    browser = Browser(token=(key := signed_in_under_django(site, alice)))
+    browser.visit(lambda request: request.user.pk)
     assert [session.public_id for session in sessions_of(alice)] == [site.session(key).public_id]
 
 
@@ -90,7 +110,7 @@ def test_parallel_requests_agree_and_lose_nothing(site: Site, alice: User) -> No
     assert {f"key{number}" for number in range(48)} <= site.stored(key).keys()
 
 
-def test_parallel_tasks_agree_and_lose_nothing(site: Site, alice: User) -> None:
+async def test_parallel_tasks_agree_and_lose_nothing(site: Site, alice: User) -> None:
     key = signed_in_under_django(site, alice)
 
     async def put(number: int) -> None:
@@ -98,10 +118,7 @@ def test_parallel_tasks_agree_and_lose_nothing(site: Site, alice: User) -> None:
         await session.aset(f"key{number}", number)
         await session.asave()
 
-    async def all_at_once() -> None:
-        await asyncio.gather(*(put(number) for number in range(24)))
-
-    asyncio.run(all_at_once())
+    await asyncio.gather(*(put(number) for number in range(24)))
     assert {f"key{number}" for number in range(24)} <= site.stored(key).keys()
 
 
@@ -140,6 +157,7 @@ def test_deleting_by_key_what_was_never_taken_over_deletes_it_at_django(site: Si
     assert site.stored(key) == {}
 
 
+@with_index
 def test_C1_a_revoked_session_is_not_taken_over_again(site: Site, alice: User) -> None:
     key = signed_in_under_django(site, alice)
     Browser(token=key).visit(lambda request: request.user.pk)
@@ -148,7 +166,8 @@ def test_C1_a_revoked_session_is_not_taken_over_again(site: Site, alice: User) -
     assert site.stored(key) == {}
 
 
-def test_C1_revoking_a_users_sessions_covers_those_not_taken_over_yet(
+@with_index
+async def test_C1_revoking_a_users_sessions_covers_those_not_taken_over_yet(
     site: Site, alice: User, bob: User
 ) -> None:
     alices, bobs = signed_in_under_django(site, alice), signed_in_under_django(site, bob)
@@ -156,7 +175,7 @@ def test_C1_revoking_a_users_sessions_covers_those_not_taken_over_yet(
     assert revoke_sessions(alice) == 0
     assert site.stored(alices) == {}
     assert site.stored(bobs)["_auth_user_id"] == str(bob.pk)
-    asyncio.run(arevoke_sessions(bob))
+    await arevoke_sessions(bob)
     assert site.stored(bobs) == {}
 
 

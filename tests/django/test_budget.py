@@ -13,7 +13,7 @@ import pytest
 
 from sojourn.django.backends import embedded
 from sojourn.stores.embedded import EmbeddedStore
-from tests.django.site import Browser, sign_in, sign_out
+from tests.django.site import Browser, in_process, sign_in, sign_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,6 +143,7 @@ def test_each_request_costs_the_statements_of_the_budget_on_the_wire(
 
 
 @pytest.mark.parametrize("shrinking", [False, True])
+@in_process
 def test_a_horizon_page_writes_at_most_once_per_touch_interval(
     site: Site, alice: User, clock: FakeClock, shrinking: bool
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_horizon_page_writes_at_most_once_per_touch_interval(
     assert 0 < writes <= pages * apart // interval
 
 
+@in_process
 def test_a_page_that_only_reads_never_writes(site: Site, alice: User, clock: FakeClock) -> None:
     store = site.watch()
     browser = Browser()
@@ -175,6 +177,7 @@ def test_a_page_that_only_reads_never_writes(site: Site, alice: User, clock: Fak
     assert store.counts == {"load": 20}
 
 
+@in_process
 def test_a_page_that_only_reads_touches_once_per_interval_if_sliding(
     site: Site, alice: User, clock: FakeClock, change_settings: Any
 ) -> None:

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 
 from sojourn.django import revoke_sessions
 from sojourn.token import new_token
-from tests.django.site import Browser, sign_in, sign_out
+from tests.django.site import Browser, in_process, sign_in, sign_out, with_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,6 +218,7 @@ def test_CVE_2015_3982_after_a_flush_an_empty_key_loads_nothing(site: Site, key:
     assert store.counts == {}
 
 
+@in_process
 def test_CVE_2011_4136_what_an_application_caches_under_a_sessions_key_does_not_alter_it(
     site: Site, alice: User
 ) -> None:
@@ -233,6 +234,7 @@ def test_CVE_2011_4136_what_an_application_caches_under_a_sessions_key_does_not_
 
 
 @pytest.mark.parametrize("moment", [-1, 0, 1])
+@in_process
 def test_T7_L1_the_server_ends_the_session_whatever_the_cookie_says(
     site: Site, clock: FakeClock, moment: int, change_settings: Callable[..., None]
 ) -> None:
@@ -250,6 +252,7 @@ def test_the_cookie_carries_the_settings_of_the_project(make_site: Any, alice: U
     assert (morsel["max-age"], morsel["secure"], morsel["httponly"]) == (77, True, True)
 
 
+@with_index
 def test_a_key_that_was_revoked_is_dead_at_once(site: Site, alice: User) -> None:
     browser = Browser()
     browser.visit(sign_in(alice))

@@ -16,6 +16,7 @@ import pytest
 
 from tests.django.djangos_tests import CLASSES
 from tests.django.sdist import djangos_tests
+from tests.django.servers import on_servers, sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,12 +51,17 @@ OF_OTHER_ENGINES: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("engine", CLASSES)
+@pytest.mark.parametrize(
+    "site", sites(*CLASSES, "memcached", "memcached nodes", "redis", "redis cluster", "redis sentinels")
+)
 def test_djangos_own_session_tests_pass_on(
-    engine: str, record_property: Callable[[str, object], None]
+    site: str, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     program = Path(__file__).with_name("djangos_tests.py")
-    command = [sys.executable, "-W", "error", str(program), str(djangos_tests()), engine]
+    settings, servers = on_servers(site, request)
+    engine = "cache" if servers else site
+    more = json.dumps(settings)
+    command = [sys.executable, "-W", "error", str(program), str(djangos_tests()), engine, more]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr
     result: dict[str, Any] = json.loads(ran.stdout)
@@ -64,7 +70,7 @@ def test_djangos_own_session_tests_pass_on(
     listed = {name for name in REACH_INTO_STORAGE if name.split(".")[0] in CLASSES[engine]}
     counted = {name for name in outcomes if name not in listed}
     broken = [f"{name}\n{outcomes[name]}" for name in counted if outcomes[name] != "passed"]
-    assert not broken, f"{len(broken)} of Django's tests fail on {engine}:\n\n" + "\n".join(broken)
+    assert not broken, f"{len(broken)} of Django's tests fail on {site}:\n\n" + "\n".join(broken)
 
     assert listed <= outcomes.keys(), "a listed test is not there any more"
     passing = {name for name in listed if outcomes[name] == "passed"}
@@ -75,5 +81,5 @@ def test_djangos_own_session_tests_pass_on(
     assert set(result["classes"]) == known, "Django has other test classes than are known here"
 
     record_property("django_tests_passed", len(counted))
-    summary = f"{engine}: {len(counted)} of Django's own tests passed, {len(listed)} reach into its storage"
+    summary = f"{site}: {len(counted)} of Django's own tests passed, {len(listed)} reach into its storage"
     print(summary)  # noqa: T201 - for the record

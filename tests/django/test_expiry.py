@@ -11,7 +11,7 @@ from django.contrib.sessions.management.commands.clearsessions import Command
 from django.core.management import call_command
 from django.utils import timezone
 
-from tests.django.site import Browser
+from tests.django.site import Browser, in_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,7 @@ FORMS: dict[str, tuple[bool, Callable[[], Any]]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
+@in_process
 def test_L1_a_session_with_an_expiry_of_its_own_ends_then(
     site: Site, form: str, clock: FakeClock, change_settings: Callable[..., None]
 ) -> None:
@@ -75,6 +76,7 @@ def test_L1_a_session_with_an_expiry_of_its_own_ends_then(
 
 
 @pytest.mark.parametrize("form", ["seconds", "a timedelta"])
+@in_process
 def test_activity_moves_an_expiry_in_seconds_and_leaves_an_instant(
     site: Site, form: str, clock: FakeClock
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_session_whose_expiry_is_past_is_dead_from_the_start(site: Site, past:
     assert site.count == 0
 
 
+@in_process
 def test_none_takes_the_expiry_back(site: Site, clock: FakeClock) -> None:
     browser = Browser()
     browser.visit(with_expiry(lambda: HOUR))
@@ -111,6 +114,7 @@ def test_none_takes_the_expiry_back(site: Site, clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("at_browser_close", [False, True])
+@in_process
 def test_zero_ends_the_cookie_with_the_browser_and_the_session_after_the_cookie_age(
     site: Site, clock: FakeClock, change_settings: Callable[..., None], at_browser_close: bool
 ) -> None:
@@ -145,6 +149,7 @@ def test_a_project_whose_sessions_end_with_the_browser(
     assert browser.visit(with_expiry(lambda: HOUR)).cookies["sessionid"]["max-age"] == HOUR
 
 
+@in_process
 def test_saving_every_request_moves_the_expiry_of_a_page_that_touches_nothing(
     site: Site, clock: FakeClock, change_settings: Callable[..., None]
 ) -> None:
@@ -159,6 +164,7 @@ def test_saving_every_request_moves_the_expiry_of_a_page_that_touches_nothing(
     assert is_there(browser)
 
 
+@in_process
 def test_L1_a_page_that_only_reads_does_not_move_the_expiry(
     site: Site, clock: FakeClock, change_settings: Callable[..., None]
 ) -> None:
@@ -172,6 +178,7 @@ def test_L1_a_page_that_only_reads_does_not_move_the_expiry(
     assert not is_there(browser)
 
 
+@in_process
 def test_L1_a_session_in_use_lives_to_its_timeout_less_one_touch_interval(
     site: Site, clock: FakeClock, change_settings: Callable[..., None]
 ) -> None:
@@ -187,6 +194,7 @@ def test_L1_a_session_in_use_lives_to_its_timeout_less_one_touch_interval(
 
 
 @pytest.mark.parametrize("step", [-HOUR, HOUR])
+@in_process
 def test_L2_a_clock_that_steps_brings_no_ended_session_back(site: Site, clock: FakeClock, step: int) -> None:
     ended = site.saved(basket=["apple"])
     living = site.saved(basket=["pear"])
@@ -198,6 +206,7 @@ def test_L2_a_clock_that_steps_brings_no_ended_session_back(site: Site, clock: F
     assert site.stored(living.session_key) == {"basket": ["pear"]}
 
 
+@in_process
 def test_clearsessions_removes_the_expired_ones_and_no_other(site: Site, clock: FakeClock) -> None:
     living = site.saved(kind="living")
     for _ in range(250):
@@ -212,6 +221,7 @@ def test_clearsessions_removes_the_expired_ones_and_no_other(site: Site, clock: 
     assert site.count == 1
 
 
+@in_process
 async def test_clearing_expired_sessions_asynchronously(site: Site, clock: FakeClock) -> None:
     session = site.session()
     await session.aset_expiry(60)

@@ -13,6 +13,8 @@ import pytest
 from django.conf import settings
 from django.test import override_settings
 
+from tests.django.site import everywhere
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -46,12 +48,14 @@ def write_at_once(session_class: Callable[[str], Any], key: str) -> list[Excepti
     return errors
 
 
+@everywhere
 def test_C2_eight_threads_that_make_fifty_saves_each_keep_400_of_400(site: Site) -> None:
     key = site.saved(before="kept").session_key
     assert write_at_once(site.session, key) == []
     assert site.stored(key) == {"before": "kept", **ALL}
 
 
+@everywhere
 async def test_C2_eight_tasks_that_make_fifty_saves_each_keep_400_of_400(site: Site) -> None:
     first = site.session()
     await first.aset("before", "kept")

@@ -12,7 +12,7 @@ import pytest
 from sojourn.django import revoke_sessions
 from sojourn.errors import ConflictError
 from sojourn.testing import Fail, Meanwhile
-from tests.django.site import Browser, sign_in, sign_out
+from tests.django.site import Browser, in_process, sign_in, sign_out, with_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +71,7 @@ def test_C1_a_save_does_not_revive_a_session_signed_out_meanwhile(
 
 
 @pytest.mark.parametrize("moment", ["load", "update"])
+@in_process
 def test_C1_a_save_does_not_revive_a_session_whose_deadline_passes_meanwhile(
     site: Site, moment: Operation, clock: FakeClock
 ) -> None:
@@ -82,6 +83,7 @@ def test_C1_a_save_does_not_revive_a_session_whose_deadline_passes_meanwhile(
     assert site.stored(slow.token) == {}
 
 
+@in_process
 def test_C1_a_touch_does_not_revive_a_session_signed_out_meanwhile(
     site: Site, alice: User, clock: FakeClock, change_settings: Any
 ) -> None:
@@ -135,6 +137,7 @@ def test_T3_a_save_under_the_token_from_before_a_renewal_is_refused_and_leaves_t
 
 
 @pytest.mark.parametrize("moment", ["load", "move"])
+@with_index
 def test_T3_renewing_a_revoked_session_never_yields_a_live_one(
     site: Site, alice: User, moment: Operation
 ) -> None:
@@ -146,6 +149,7 @@ def test_T3_renewing_a_revoked_session_never_yields_a_live_one(
 
 
 @pytest.mark.parametrize("moment", ["load", "move"])
+@with_index
 def test_T3_signing_in_again_does_not_revive_a_session_revoked_meanwhile(
     site: Site, alice: User, moment: Operation
 ) -> None:
@@ -156,6 +160,7 @@ def test_T3_signing_in_again_does_not_revive_a_session_revoked_meanwhile(
     assert site.count == 0
 
 
+@with_index
 def test_revoking_everywhere_while_a_session_is_renewed_between_its_operations(
     site: Site, alice: User
 ) -> None:
@@ -175,6 +180,7 @@ def test_revoking_everywhere_while_a_session_is_renewed_between_its_operations(
     assert site.count == 0
 
 
+@with_index
 def test_a_sign_out_ends_the_session_that_another_request_has_just_renewed(site: Site, alice: User) -> None:
     browser = signed_in(site, alice)
     tab = browser.twin()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sojourn.django import revoke_sessions, sessions_of
-from tests.django.site import Browser, sign_in
+from tests.django.site import Browser, sign_in, with_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ def signed_in(user: User) -> Browser:
     return browser
 
 
+@with_index
 def test_nobody_is_signed_out_by_a_rotation(
     site: Site, alice: User, change_settings: Callable[..., None]
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_sign_in_after_the_secret_was_removed_begins_a_session_of_its_own(
     assert browser.visit(who).content == b"alice None"
 
 
+@with_index
 def test_a_revocation_reaches_sessions_under_every_secret(
     site: Site, alice: User, change_settings: Callable[..., None]
 ) -> None:

@@ -16,7 +16,7 @@ from django.middleware.csrf import get_token
 from django.test import AsyncRequestFactory, RequestFactory
 
 from sojourn.django import asessions_of, sessions_of
-from tests.django.site import FIREFOX, MODEL_BACKEND, Browser, sign_in, sign_out
+from tests.django.site import FIREFOX, MODEL_BACKEND, Browser, sign_in, sign_out, with_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,6 +94,7 @@ def test_T3_the_key_changes_when_the_application_asks(site: Site) -> None:
     assert site.stored(old) == {}
 
 
+@with_index
 def test_another_user_who_signs_in_gets_nothing_of_the_one_before(site: Site, alice: User, bob: User) -> None:
     browser = signed_in(alice)
     browser.visit(put)
@@ -150,6 +151,7 @@ def test_CVE_2014_0482_another_remote_user_in_mid_session_flushes_it(
     assert site.count == 0
 
 
+@with_index
 async def test_signing_in_and_out_asynchronously(site: Site) -> None:
     alice = User(pk=101, username="alice", password="!")
     factory = AsyncRequestFactory()

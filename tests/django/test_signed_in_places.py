@@ -17,7 +17,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from sojourn.django import arevoke_sessions, asessions_of, revoke_sessions, sessions_of
-from tests.django.site import FIREFOX, MODEL_BACKEND, Browser, sign_in
+from tests.django.site import FIREFOX, MODEL_BACKEND, Browser, in_process, sign_in, with_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,7 @@ def signed_in(user: User, *, user_agent: str = FIREFOX) -> Browser:
     return browser
 
 
+@in_process
 def test_L6_a_user_sees_where_they_are_signed_in(
     site: Site, alice: User, bob: User, clock: FakeClock
 ) -> None:
@@ -70,6 +71,7 @@ def test_L6_a_user_sees_where_they_are_signed_in(
     assert all(session.expires_at > session.last_seen for session in listed)
 
 
+@with_index
 def test_L6_a_user_ends_one_session_by_its_public_id(site: Site, alice: User, bob: User) -> None:
     here, there, theirs = signed_in(alice), signed_in(alice), signed_in(bob)
     chosen = there.visit(public_id).content.decode()
@@ -82,6 +84,7 @@ def test_L6_a_user_ends_one_session_by_its_public_id(site: Site, alice: User, bo
 
 
 @pytest.mark.parametrize("by_request", [False, True])
+@with_index
 def test_L6_a_user_ends_all_other_sessions(site: Site, alice: User, bob: User, by_request: bool) -> None:
     here, there, theirs = signed_in(alice), signed_in(alice), signed_in(bob)
 
@@ -94,6 +97,7 @@ def test_L6_a_user_ends_all_other_sessions(site: Site, alice: User, bob: User, b
     assert [browser.visit(who).content for browser in (here, there, theirs)] == [b"alice", b"", b"bob"]
 
 
+@with_index
 def test_L6_all_sessions_of_a_user_end_and_nobody_elses(site: Site, alice: User, bob: User) -> None:
     browsers = [signed_in(user) for user in (alice, alice, bob)]
     assert revoke_sessions(alice) == 2
@@ -102,6 +106,7 @@ def test_L6_all_sessions_of_a_user_end_and_nobody_elses(site: Site, alice: User,
     assert sessions_of(alice) == []
 
 
+@with_index
 async def test_L6_the_async_twins_do_the_same(site: Site) -> None:
     alice = User(pk=101, username="alice")
     bob = User(pk=102, username="bob")

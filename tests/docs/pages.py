@@ -7,7 +7,10 @@ import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["DOCS", "PAGES", "ROOT", "Block", "blocks_of"]
 
@@ -56,11 +59,16 @@ class Block:
         """Whether it shows what the interpreter answers."""
         return self.text.startswith(">>> ")
 
-    def run(self, names: dict[str, Any], folder: Path) -> None:
-        """Carry the block out among ``names``, with the example site's files in ``folder``."""
+    def run(self, names: dict[str, Any], folder: Path, addresses: Mapping[str, str] | None = None) -> None:
+        """Carry the block out among ``names``, with the example site's files in ``folder``.
+
+        ``addresses`` are those of servers there are, by what the page calls them.
+        """
         text = self.text
         for placeholder in _FOLDERS:
             text = text.replace(placeholder, str(folder / placeholder.rpartition("/")[0].strip("/")))
+        for placeholder, address in (addresses or {}).items():
+            text = text.replace(placeholder, address)
         if not self.is_transcript:
             code = compile("\n" * self.line + text, str(ROOT / self.page), "exec", dont_inherit=True)
             exec(code, names)  # noqa: S102 - that is the point

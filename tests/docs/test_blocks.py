@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from django.contrib.auth.models import User
-
-    from tests.django.site import Site
 
 #: Languages whose blocks are run, and where; others show what is no code.
 PYTHON = "python"
@@ -39,12 +36,46 @@ SHELL_PAGES = {
 PYTHON_PAGES = [page for page in PAGES if blocks_of(page, PYTHON)]
 
 
-def accept(block: Block, folder: Path, change_settings: Callable[..., None]) -> None:
+#: What pages call servers: the fixture there is for them, and how it says the same.
+SERVERS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "127.0.0.1:11211": ("memcached", lambda server: str(server.address)),
+    "127.0.0.1:6379": ("valkey", lambda server: str(server.address)),
+    "10.0.0.1:6379,10.0.0.2:6379": ("valkey_cluster", lambda servers: ",".join(servers.addresses)),
+    "10.0.0.1:26379,10.0.0.2:26379": ("valkey_sentinels", lambda servers: ",".join(servers.addresses)),
+    '("10.0.0.1", 26379), ("10.0.0.2", 26379)': (
+        "valkey_sentinels",
+        lambda servers: ", ".join(str(tuple(address.split(":"))) for address in servers.addresses),
+    ),
+}
+
+
+def servers_of(page: str) -> list[str]:
+    """Return the fixtures with the servers that the page names."""
+    text = "".join(block.text for block in blocks_of(page, PYTHON))
+    return [fixture for name, (fixture, _) in SERVERS.items() if name in text]
+
+
+@pytest.fixture
+def addresses(page: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Start the servers that the page names; return their addresses by what it calls them."""
+    asked = servers_of(page)
+    return {
+        name: address_of(request.getfixturevalue(fixture))
+        for name, (fixture, address_of) in SERVERS.items()
+        if fixture in asked
+    }
+
+
+def accept(
+    block: Block, folder: Path, change_settings: Callable[..., None], addresses: dict[str, str]
+) -> None:
     """Start the site with the settings of ``block``."""
     given: dict[str, Any] = {}
-    block.run(given, folder)
+    block.run(given, folder, addresses)
     given.pop("__builtins__")
     assert given, block
+    if "CACHES" in given:  # a block that names no alias is not about the one before
+        given.setdefault("SESSION_CACHE_ALIAS", "default")
     for name in given:
         assert name == "SOJOURN" or hasattr(settings, name), f"{block}: {name} is no setting"
     change_settings(**given)
@@ -59,21 +90,23 @@ def accept(block: Block, folder: Path, change_settings: Callable[..., None]) -> 
     assert store(session.session_key)["kept"] is True
 
 
-@pytest.mark.parametrize("page", PYTHON_PAGES)
+@pytest.mark.usefixtures("page_site", "ada")
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.asks_for(*servers_of(page))) for page in PYTHON_PAGES]
+)
 def test_the_python_of_a_page_runs(
     page: str,
     folder: Path,
-    page_site: Site,
-    ada: User,
     change_settings: Callable[..., None],
+    addresses: dict[str, str],
 ) -> None:
     """In order, in one namespace; settings start a site."""
     names: dict[str, Any] = {"__name__": page}
     for block in blocks_of(page, PYTHON):
         if block.is_settings:
-            accept(block, folder, change_settings)
+            accept(block, folder, change_settings, addresses)
         else:
-            block.run(names, folder)
+            block.run(names, folder, addresses)
 
 
 def test_no_block_is_of_a_language_that_nothing_runs() -> None:

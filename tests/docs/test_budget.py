@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.django.site import Browser
 from tests.django.test_budget import BUDGET, requests
+from tests.django.test_on_servers import ON_THE_WIRE
 from tests.docs.pages import DOCS
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def table() -> dict[str, dict[str, int]]:
 def test_the_row_of_sojourns_engines_is_the_budget_the_tests_hold_them_to() -> None:
     row = table()["Sojourn's `cache`, `embedded`, `file`"]
     assert row == {name: BUDGET[name] for name in row}
+    row = table()["Sojourn's `cache` on memcached"]
+    assert row == {name: ON_THE_WIRE["memcached"][name] for name in row}
 
 
 @pytest.fixture

@@ -55,14 +55,22 @@ class Memcached(Server):
 
     def dump(self) -> bytes:
         """Return every key with the bytes of its item."""
+        return b"".join(line + self.ask(b"get %s\r\n" % key, end=b"END\r\n") for key, line in self._items())
+
+    def keys(self) -> list[str]:
+        """Return every key."""
+        return [key.decode() for key, _ in self._items()]
+
+    def _items(self) -> list[tuple[bytes, bytes]]:
+        """Return every key, and what is told about its item."""
         for _ in range(_WORKERS):  # an item that is just being sent to somebody would be left out
             assert self.ask(b"mn\r\n") == b"MN\r\n"
-        found = b""
-        for line in self.ask(b"lru_crawler metadump all\r\n", end=b"END\r\n").splitlines():
-            if line.startswith(b"key="):
-                key = unquote_to_bytes(line.split()[0].removeprefix(b"key="))
-                found += line + self.ask(b"get %s\r\n" % key, end=b"END\r\n")
-        return found
+        lines = self.ask(b"lru_crawler metadump all\r\n", end=b"END\r\n").splitlines()
+        return [
+            (unquote_to_bytes(line.split()[0].removeprefix(b"key=")), line)
+            for line in lines
+            if line.startswith(b"key=")
+        ]
 
     @property
     def connections(self) -> int:

@@ -54,6 +54,10 @@ class Valkey(Server):
                 if found:
                     return found[0]
 
+    def keys(self) -> list[str]:
+        """Return every key."""
+        return [key.decode() for key in self.ask("KEYS", "*")]
+
     def info(self, section: str) -> dict[str, str]:
         """Return what ``INFO`` tells."""
         lines = self.ask("INFO", section).decode().splitlines()

@@ -28,6 +28,10 @@ class SojournSettings:
     #: File of the ``embedded`` engine, by default ``.sojourn/sessions.sqlite3``.  A relative path is under
     #: ``BASE_DIR``.
     PATH: str | os.PathLike[str] | None = None
+    #: Address of the servers of the ``cache`` engine, where ``CACHES`` cannot say it: a Cluster, Sentinels
+    #: without django-redis, a memcached with larger items.  Such as ``"redis+cluster://10.0.0.1:6379/"``.  By
+    #: default they are those of the alias ``SESSION_CACHE_ALIAS``.
+    STORE: str | None = None
     #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
     ABSOLUTE_TIMEOUT: int | None = None
     #: Whether reading a session is activity that moves its expiry, at most once per touch interval (a tenth
@@ -37,9 +41,11 @@ class SojournSettings:
     #: Whether Sojourn's middleware adds ``Partitioned`` to the cookie (CHIPS), for a site that is embedded
     #: in others.  Needs ``SESSION_COOKIE_SECURE``.
     COOKIE_PARTITIONED: bool = False
-    #: Sessions one user may have; the oldest ends when there would be more.  ``None``: any number.
+    #: Sessions one user may have; the oldest ends when there would be more.  ``None``: any number.  Memcached
+    #: cannot keep it, and refuses it.
     MAX_SESSIONS_PER_USER: int | None = None
-    #: Bytes a session may have when encoded.
+    #: Bytes a session may have when encoded; in memcached at most 1,000,000, or what ``max_payload`` in the
+    #: address ``STORE`` says.
     MAX_PAYLOAD: int = MAX_SIZE
     #: Bytes all sessions of the memory engine may have; the least recently used go first.
     MEMORY_LIMIT: int = 64 * _MEBIBYTE
@@ -63,6 +69,7 @@ class SojournSettings:
 #: What each setting may be: types, how to say so, and whether it has to be above zero.
 _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "PATH": ((str, os.PathLike, type(None)), "a path"),
+    "STORE": ((str, type(None)), "the address of a store, or None"),
     "ABSOLUTE_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
     "SLIDING": ((bool,), "True or False"),
     "COOKIE_PARTITIONED": ((bool,), "True or False"),

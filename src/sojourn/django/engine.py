@@ -42,6 +42,8 @@ class Place:
     store: Store
     async_store: AsyncStore
     sealed: bool = True
+    #: Bytes a session may have there; ``None``: as many as the settings allow.
+    max_payload: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def _make_engine(
         "sealing": Sealed(keyring) if place.sealed else Unsealed(),
         "codec": _codec(settings.SESSION_SERIALIZER),
         "subject_of": _auth_user if given.SUBJECT is None else import_string(given.SUBJECT),
-        "max_payload": given.MAX_PAYLOAD,
+        "max_payload": min(given.MAX_PAYLOAD, place.max_payload or given.MAX_PAYLOAD),
         "place": place.name,
         "timeout": given.TIMEOUT,
     }

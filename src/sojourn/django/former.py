@@ -1,37 +1,40 @@
 """Django's own engines as the former home of sessions, which :mod:`sojourn.adoption` takes over.
 
-Django's cache engines pickle.  What they stored is read with an unpickler that knows plain data and the
-classes the project names in ``SOJOURN["ADOPT_CLASSES"]``, and nothing else.
+Django's cache engine pickles.  What it stored is taken from the server as it is
+(:mod:`sojourn.django.caches.former`) and read with an unpickler that knows plain data and the classes the
+project names in ``SOJOURN["ADOPT_CLASSES"]``, and nothing else (:mod:`sojourn.django.pickles`).
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import pickle
 import re
+from collections.abc import Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.contrib.sessions.backends.cache import KEY_PREFIX
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookieSession
-from django.core.cache import caches
-from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from sojourn.django.caches.former import Pickled, former_cache
 from sojourn.django.conf import SAME_NAME
+from sojourn.django.pickles import UnexpectedClassError, unpickled
 from sojourn.errors import StoreUnavailableError
+from sojourn.token import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     from django.contrib.sessions.backends.base import SessionBase
 
     from sojourn.django.conf import SojournSettings
 
-__all__ = ["AsyncDjangoEngines", "DjangoEngine", "DjangoEngines", "engines_to_adopt_from"]
+__all__ = ["AsyncDjangoEngines", "DjangoCache", "DjangoEngine", "DjangoEngines", "engines_to_adopt_from"]
 
 logger = logging.getLogger("sojourn")
 
@@ -39,49 +42,12 @@ _PREFIX: Final = "django.contrib.sessions.backends."
 _CACHE: Final = f"{_PREFIX}cache"
 _CACHED_DB: Final = f"{_PREFIX}cached_db"
 _KEY: Final = re.compile(r"[a-z0-9]{32}", re.ASCII)
-_PLAIN: Final = frozenset(
-    {
-        "builtins.bytearray",
-        "builtins.complex",
-        "builtins.frozenset",
-        "builtins.set",
-        "collections.OrderedDict",
-        "datetime.date",
-        "datetime.datetime",
-        "datetime.time",
-        "datetime.timedelta",
-        "datetime.timezone",
-        "decimal.Decimal",
-        "django.utils.safestring.SafeString",
-        "uuid.UUID",
-        "zoneinfo.ZoneInfo._unpickle",
-    }
-)
-
-
-class _UnexpectedClassError(pickle.UnpicklingError):
-    """A pickle names a class that is neither plain data nor allowed."""
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads plain data and instances of the classes in ``allowed``."""
-
-    def __init__(self, pickled: bytes, allowed: frozenset[str]) -> None:
-        super().__init__(io.BytesIO(pickled))
-        self._allowed = allowed
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed class; raises ``_UnexpectedClassError`` naming any other."""
-        path = f"{module}.{name}"
-        if path in _PLAIN or path in self._allowed:
-            return super().find_class(module, name)
-        raise _UnexpectedClassError(path)
 
 
 class DjangoEngine:
     """One of Django's engines, by its dotted path."""
 
-    def __init__(self, path: str, classes: Sequence[str]) -> None:
+    def __init__(self, path: str) -> None:
         try:
             self._store: type[SessionBase] = import_module(path).SessionStore
         except (ImportError, AttributeError) as error:
@@ -94,18 +60,10 @@ class DjangoEngine:
                 f"sessions cannot be taken over from {path!r}: name one of Django's engines that keep them "
                 "on the server (cache, cached_db, db, file), or None"
             )
-        if path == _CACHE and not isinstance(caches[settings.SESSION_CACHE_ALIAS], LocMemCache):
-            raise ImproperlyConfigured(
-                f"sessions cannot be taken over from the cache {settings.SESSION_CACHE_ALIAS!r}: only from "
-                "LocMemCache; set SOJOURN = {'ADOPT': None}"
-            )
         self._path = path
-        self._allowed = frozenset(classes)
 
     def load(self, token: str) -> Mapping[str, Any] | None:
         """Return the data of the living session of ``token``, or ``None``."""
-        if self._path == _CACHE:
-            return self._from_cache(token)
         store = self._reader(token)
         data = store.load()
         if store.session_key == token:
@@ -116,8 +74,6 @@ class DjangoEngine:
 
     async def aload(self, token: str) -> Mapping[str, Any] | None:
         """See :meth:`load`."""
-        if self._path == _CACHE:
-            return self._from_cache(token)
         store = self._reader(token)
         data = await store.aload()
         if store.session_key == token:
@@ -141,31 +97,67 @@ class DjangoEngine:
             return reader
         return self._store(token)
 
-    def _from_cache(self, token: str) -> Mapping[str, Any] | None:
-        cache: Any = caches[settings.SESSION_CACHE_ALIAS]
-        key = cache.make_and_validate_key(f"{import_module(_CACHE).KEY_PREFIX}{token}")
-        with cache._lock:  # noqa: SLF001 - get() would unpickle whatever is there
-            pickled = None if cache._has_expired(key) else cache._cache[key]  # noqa: SLF001
-        if pickled is None:
+
+class DjangoCache:
+    """Django's cache engine, on the alias that ``SESSION_CACHE_ALIAS`` names.
+
+    Another server is asked in a thread of its own, once for each session that is taken over.
+    """
+
+    def __init__(self, given: SojournSettings) -> None:
+        self._cache = former_cache(settings.SESSION_CACHE_ALIAS, timeout=given.TIMEOUT)
+        self._allowed = frozenset(given.ADOPT_CLASSES)
+
+    def load(self, token: str) -> Mapping[str, Any] | None:
+        """Return the data of the living session of ``token``, or ``None``."""
+        stored = self._cache.load(Token(KEY_PREFIX + token))
+        if stored is None:
             return None
         try:
-            data: Mapping[str, Any] = _Unpickler(pickled, self._allowed).load()
-        except _UnexpectedClassError as error:
+            data = unpickled(stored, self._allowed) if isinstance(stored, Pickled) else stored
+        except UnexpectedClassError as error:
             logger.error(  # noqa: TRY400 - the message says it all
                 "a session of %s holds a %s and is not taken over: if your project put it there, add "
                 "'%s' to SOJOURN['ADOPT_CLASSES']",
-                self._path,
+                _CACHE,
                 error,
                 error,
             )
             return None
-        return data
+        except Exception as error:  # noqa: BLE001 - a damaged pickle may raise anything
+            logger.error("a session of %s cannot be read (%s)", _CACHE, type(error).__name__)  # noqa: TRY400
+            return None
+        if isinstance(data, Mapping):
+            return data
+        logger.error("what %s has under a session's key is no session but a %s", _CACHE, type(data).__name__)
+        return None
+
+    async def aload(self, token: str) -> Mapping[str, Any] | None:
+        """See :meth:`load`."""
+        if self._cache.is_local:
+            return self.load(token)
+        return await sync_to_async(self.load, thread_sensitive=False)(token)
+
+    def delete(self, token: str) -> None:
+        """Delete the session of ``token``."""
+        self._cache.delete(Token(KEY_PREFIX + token))
+
+    async def adelete(self, token: str) -> None:
+        """See :meth:`delete`."""
+        if self._cache.is_local:
+            self.delete(token)
+        else:
+            await sync_to_async(self.delete, thread_sensitive=False)(token)
+
+
+#: One of those to adopt from.
+_Engine: TypeAlias = "DjangoEngine | DjangoCache"
 
 
 class _Engines:
     """Django engines to adopt from, in order."""
 
-    def __init__(self, engines: Sequence[DjangoEngine]) -> None:
+    def __init__(self, engines: Sequence[_Engine]) -> None:
         self._engines = tuple(engines)
 
     def accepts(self, token: str) -> bool:
@@ -178,12 +170,12 @@ class DjangoEngines(_Engines):
 
     def load(self, token: str) -> Mapping[str, Any] | None:
         """See :meth:`sojourn.adoption.Former.load`."""
-        with _translated():
+        with _translated(token):
             return next((data for engine in self._engines if (data := engine.load(token))), None)
 
     def delete(self, token: str) -> None:
         """See :meth:`sojourn.adoption.Former.delete`."""
-        with _translated():
+        with _translated(token):
             for engine in self._engines:
                 engine.delete(token)
 
@@ -193,7 +185,7 @@ class AsyncDjangoEngines(_Engines):
 
     async def load(self, token: str) -> Mapping[str, Any] | None:
         """See :meth:`sojourn.adoption.AsyncFormer.load`."""
-        with _translated():
+        with _translated(token):
             for engine in self._engines:
                 if data := await engine.aload(token):
                     return data
@@ -201,26 +193,29 @@ class AsyncDjangoEngines(_Engines):
 
     async def delete(self, token: str) -> None:
         """See :meth:`sojourn.adoption.AsyncFormer.delete`."""
-        with _translated():
+        with _translated(token):
             for engine in self._engines:
                 await engine.adelete(token)
 
 
 @contextmanager
-def _translated() -> Generator[None]:
-    """Let whatever an engine raises mean that it did not answer."""
+def _translated(token: str) -> Generator[None]:
+    """Let whatever an engine raises mean that it did not answer.
+
+    Its own error goes no further: drivers put the key into their messages, and its frames hold it.
+    """
     try:
         yield
     except ImproperlyConfigured:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - engines and drivers raise what they like
+        said = f"{type(error).__name__}: {error}".replace(token, "…")
         raise StoreUnavailableError(
-            "Django's engine, from which sessions are taken over (SOJOURN['ADOPT']), did not answer: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+            f"Django's engine, from which sessions are taken over (SOJOURN['ADOPT']), did not answer: {said}"
+        ) from None
 
 
-def engines_to_adopt_from(given: SojournSettings, same_name: str | None) -> list[DjangoEngine]:
+def engines_to_adopt_from(given: SojournSettings, same_name: str | None) -> list[DjangoEngine | DjangoCache]:
     """Return the engines ``SOJOURN["ADOPT"]`` names; by default Django's of the ``same_name``."""
     adopt = given.ADOPT
     if adopt == SAME_NAME:
@@ -228,4 +223,4 @@ def engines_to_adopt_from(given: SojournSettings, same_name: str | None) -> list
     if adopt is None:
         return []
     paths = [adopt] if isinstance(adopt, str) else list(adopt)
-    return [DjangoEngine(path, given.ADOPT_CLASSES) for path in paths]
+    return [DjangoCache(given) if path == _CACHE else DjangoEngine(path) for path in paths]

@@ -1,70 +1,92 @@
-"""``SESSION_ENGINE = "sojourn.django.backends.cache"``: sessions where ``CACHES`` says.
+"""``SESSION_ENGINE = "sojourn.django.backends.cache"``: memcached, Redis or Valkey, or process memory.
 
-``SESSION_CACHE_ALIAS`` names the cache, as for Django's engine of this name.  ``LocMemCache`` becomes a
-memory store in this process, not shared with other processes and lost on restart.
+Where ``CACHES`` says; ``SESSION_CACHE_ALIAS`` names the alias, as for Django's engine of this name.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_started
 
 from sojourn.django.backends.base import SojournSession
+from sojourn.django.caches import cache_entry, store_at, store_in
+from sojourn.django.caches.entry import LOCMEM
+from sojourn.django.conf import sojourn_settings
 from sojourn.django.engine import Engine, Place, engine_at
+from sojourn.errors import ConfigurationError
+from sojourn.stores.from_url import open_async_store, open_store
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sojourn.django.caches import CacheEntry, Made
     from sojourn.django.conf import SojournSettings
 
 __all__ = ["SessionStore"]
 
 logger = logging.getLogger("sojourn")
 
-_LOCMEM: Final = "django.core.cache.backends.locmem.LocMemCache"
+#: Octets a session may have in memcached, whose items have 1 MiB unless it is told otherwise.
+_ITEM: Final = 1_000_000
+#: Octets beside them: the seal, and whose it is.
+_BESIDE: Final = 1_024
 
 
 class SessionStore(SojournSession):
-    """A session in the cache ``SESSION_CACHE_ALIAS`` names."""
+    """A session in the cache ``SESSION_CACHE_ALIAS`` names, or in the store at ``SOJOURN["STORE"]``."""
 
     @classmethod
     def get_engine(cls) -> Engine:
         """Return the engine of the configured cache."""
-        cache = _configured_cache()
-        return engine_at(("memory", str(cache.get("LOCATION", ""))), _memory, like="cache")
+        address = sojourn_settings().STORE
+        if address is not None:
+            return engine_at(("store", address), partial(_at, address), like="cache")
+        entry = cache_entry(settings.SESSION_CACHE_ALIAS)
+        if entry.backend == LOCMEM:
+            return engine_at(("memory", str(entry.location)), partial(_in_memory, entry), like="cache")
+        where = (entry.backend, repr(entry.location), repr(entry.options), entry.key_prefix)
+        return engine_at(where, partial(_in_cache, entry), like="cache")
 
 
-def _configured_cache() -> Mapping[str, Any]:
-    alias = settings.SESSION_CACHE_ALIAS
-    cache: Mapping[str, Any] | None = settings.CACHES.get(alias)
-    if cache is None:
-        raise ImproperlyConfigured(
-            f"SESSION_CACHE_ALIAS is {alias!r}, but CACHES has no {alias!r}: add it, or name one it has"
-        )
-    if cache.get("BACKEND") != _LOCMEM:
-        raise ImproperlyConfigured(
-            f"sojourn.django.backends.cache cannot keep sessions in {cache.get('BACKEND')!r} yet: use "
-            f"{_LOCMEM!r} (one process), or SESSION_ENGINE = 'sojourn.django.backends.embedded' "
-            "(all processes of a machine, survives restarts)"
-        )
-    return cache
-
-
-def _memory(given: SojournSettings) -> Place:
-    store = MemoryStore(max_bytes=given.MEMORY_LIMIT, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER)
+def _in_memory(entry: CacheEntry, given: SojournSettings) -> Place:
+    _, arguments = store_in(entry, given)
+    store = MemoryStore(**arguments)
     return Place("process memory", store, AsyncMemoryStore(store), sealed=False)
+
+
+def _in_cache(entry: CacheEntry, given: SojournSettings) -> Place:
+    return _on_servers(store_in(entry, given), f"CACHES[{entry.alias!r}]")
+
+
+def _at(address: str, given: SojournSettings) -> Place:
+    return _on_servers(store_at(address, given), "SOJOURN['STORE']")
+
+
+def _on_servers(made: Made, configured: str) -> Place:
+    kind, arguments = made
+    limit: int | None = None
+    if kind == "memcached":
+        limit = int(arguments.get("max_payload", _ITEM))
+        arguments = {**arguments, "max_payload": limit + _BESIDE}
+    name = f"{'memcached' if kind == 'memcached' else 'Redis or Valkey'}, at {configured}"
+    try:
+        return Place(name, open_store(kind, arguments), open_async_store(kind, arguments), max_payload=limit)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{configured}: {error}") from error
 
 
 def _warn_of_several_processes(environ: Mapping[str, Any] | None = None, **_: object) -> None:
     """Say once that sessions in process memory are not shared, if the server has several processes."""
     if environ is None or not environ.get("wsgi.multiprocess") or __name__ != settings.SESSION_ENGINE:
         return
-    request_started.disconnect(dispatch_uid="sojourn.django.backends.cache")
+    request_started.disconnect(dispatch_uid=__name__)
+    if sojourn_settings().STORE is not None or cache_entry(settings.SESSION_CACHE_ALIAS).backend != LOCMEM:
+        return
     logger.warning(
         "sessions are kept in the memory of each process, but this server has several: users will be signed "
         "out at random. Use SESSION_ENGINE = 'sojourn.django.backends.embedded', which they all share."
@@ -72,4 +94,4 @@ def _warn_of_several_processes(environ: Mapping[str, Any] | None = None, **_: ob
 
 
 # With the import, which comes before the first request: its session is made when this signal is over.
-request_started.connect(_warn_of_several_processes, dispatch_uid="sojourn.django.backends.cache")
+request_started.connect(_warn_of_several_processes, dispatch_uid=__name__)

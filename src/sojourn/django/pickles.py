@@ -1,0 +1,58 @@
+"""Pickles that Django's cache engines wrote, read as data: nothing in them is ever called."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["UnexpectedClassError", "unpickled"]
+
+_PLAIN: Final = frozenset(
+    {
+        "builtins.bytearray",
+        "builtins.complex",
+        "builtins.frozenset",
+        "builtins.set",
+        "collections.OrderedDict",
+        "datetime.date",
+        "datetime.datetime",
+        "datetime.time",
+        "datetime.timedelta",
+        "datetime.timezone",
+        "decimal.Decimal",
+        "django.utils.safestring.SafeString",
+        "uuid.UUID",
+        "zoneinfo.ZoneInfo._unpickle",
+    }
+)
+
+
+class UnexpectedClassError(pickle.UnpicklingError):
+    """A pickle names a class that is neither plain data nor allowed."""
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads plain data and instances of the classes in ``allowed``."""
+
+    def __init__(self, pickled: bytes, allowed: Collection[str]) -> None:
+        super().__init__(io.BytesIO(pickled))
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return an allowed class; raises ``UnexpectedClassError`` naming any other."""
+        path = f"{module}.{name}"
+        if path in _PLAIN or path in self._allowed:
+            return super().find_class(module, name)
+        raise UnexpectedClassError(path)
+
+
+def unpickled(pickled: bytes, allowed: Collection[str]) -> Any:
+    """Return what ``pickled`` holds: plain data, and instances of the classes ``allowed`` by dotted path.
+
+    Raises ``UnexpectedClassError`` naming the first other class, and whatever a damaged pickle makes of it.
+    """
+    return _Unpickler(pickled, allowed).load()
