@@ -26,6 +26,8 @@ class Server:
     threads: int = 4
     asgi: bool = False
     port: int = 0
+    #: The site's, if it has any.
+    caches: dict[str, Any] | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -38,6 +40,7 @@ class Server:
             "SITE": str(self.folder),
             "ENGINE": engine,
             "SOJOURN": json.dumps(sojourn),
+            **({} if self.caches is None else {"CACHES": json.dumps(self.caches)}),
             "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])),
         }
 

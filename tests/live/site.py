@@ -1,7 +1,7 @@
 """A small Django site for a real server.  The environment says where it keeps what.
 
-``SITE`` is its folder, ``ENGINE`` its ``SESSION_ENGINE``, ``SOJOURN`` that setting as JSON, ``MIDDLEWARE``
-the one for sessions.
+``SITE`` is its folder, ``ENGINE`` its ``SESSION_ENGINE``, ``SOJOURN`` and ``CACHES`` those settings as JSON,
+``MIDDLEWARE`` the one for sessions.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path(os.environ["SITE"])
 
+LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
     BASE_DIR=FOLDER,
+    CACHES=json.loads(os.environ.get("CACHES", json.dumps(LOCMEM))),
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": FOLDER / "db.sqlite3"}},
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.django.servers import on_servers
 from tests.live.server import Browser, Server
 
 if TYPE_CHECKING:
@@ -15,23 +16,28 @@ if TYPE_CHECKING:
 PARALLEL = 6
 
 
+DJANGOS = "django.contrib.sessions.backends"
+
+
 @pytest.mark.parametrize(
-    ("former", "ours", "sojourn", "count"),
+    ("former", "site", "count"),
     [
-        ("django.contrib.sessions.backends.file", "sojourn.django.backends.file", {}, 200),
-        (
-            "django.contrib.sessions.backends.db",
-            "sojourn.django.backends.embedded",
-            {"ADOPT": "django.contrib.sessions.backends.db"},
-            40,
-        ),
+        ("file", "file", 200),
+        ("db", "embedded", 40),
+        pytest.param("cache", "memcached nodes", 30, marks=pytest.mark.asks_for("memcached_nodes")),
+        pytest.param("cache", "redis", 30, marks=pytest.mark.asks_for("valkey")),
+        pytest.param("cache", "django-redis", 10, marks=pytest.mark.asks_for("valkey")),
     ],
-    ids=["file", "db to embedded"],
+    ids=["file", "db to embedded", "memcached", "Redis", "django-redis"],
 )
 def test_nobody_is_signed_out_by_the_switch_and_a_logout_ends_both_records(
-    tmp_path: Path, former: str, ours: str, sojourn: dict[str, object], count: int
+    tmp_path: Path, request: pytest.FixtureRequest, former: str, site: str, count: int
 ) -> None:
-    server = Server(folder=tmp_path)
+    settings, servers = on_servers(site, request)
+    ours = f"sojourn.django.backends.{'cache' if servers else site}"
+    sojourn = {"ADOPT": f"{DJANGOS}.db"} if former == "db" else {}
+    former = f"{DJANGOS}.{former}"
+    server = Server(folder=tmp_path, caches=settings.get("CACHES"))
     server.migrate()
     try:
         server.start(former)
