@@ -389,6 +389,17 @@ def test_no_key_of_djangos_caches_can_be_one_of_ours(
             assert caches["default"].make_key("").count(":") >= 2
 
 
+def test_a_cache_that_cannot_be_taken_over_from_is_said_with_the_line_to_write(
+    make_site: Callable[..., Site],
+) -> None:
+    entry = {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": "somewhere"}
+    store = "redis://127.0.0.1:1"
+    site = make_site("cache", SOJOURN={"STORE": store}, CACHES={"default": entry})
+    with pytest.raises(ImproperlyConfigured, match=r"cannot be taken over.*SOJOURN = \{'ADOPT': None\}"):
+        site.session()
+    make_site("cache", SOJOURN={"STORE": store, "ADOPT": None}, CACHES={"default": entry}).session()
+
+
 def test_a_driver_is_needed_to_take_over_and_named(
     make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,7 @@ def _known(alias: str, named: str, location: object) -> str:
         ("it is not known what it promises", "embedded"),
     )
     raise ImproperlyConfigured(
-        f"{_OURS}cache cannot keep sessions in CACHES[{alias!r}], a {named!r}: {reason}; use "
+        f"sessions cannot be kept in CACHES[{alias!r}], a {named!r}: {reason}; use "
         f"SESSION_ENGINE = {_engine(engine)!r}, or another alias in SESSION_CACHE_ALIAS"
     )
 

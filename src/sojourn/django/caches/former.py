@@ -56,13 +56,12 @@ def former_cache(alias: str, *, timeout: float) -> FormerCache:
 
     ``timeout``, in seconds, is for servers whose options set none.  No I/O.  Raises ``ImproperlyConfigured``.
     """
-    entry = cache_entry(alias)
     try:
-        return _FORMER[entry.backend](alias, timeout)
+        return _FORMER[cache_entry(alias).backend](alias, timeout)
     except (ConfigurationError, ImproperlyConfigured, ImportError) as error:
-        raise entry.error(
-            f"Django's sessions in it cannot be taken over: {error}. Put that right, or write "
-            "SOJOURN = {'ADOPT': None}; then everybody signs in again"
+        raise ImproperlyConfigured(
+            f"Django's sessions in CACHES[{alias!r}] cannot be taken over ({error}): put that right, or "
+            "write SOJOURN = {'ADOPT': None}; then everybody signs in again"
         ) from error
 
 
