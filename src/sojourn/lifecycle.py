@@ -160,11 +160,10 @@ class SessionSteps(Generic[StoreT]):
 
     def _opened(self, token: str, record: Record | None) -> Session:
         """Return the session in ``record``, or an empty one if there is none that opens."""
-        token = Token(token)
         encodings = None if record is None else self._recorder.read(token, record, now=self._clock.now())
         if encodings is None:
             return Session(self._codec, unknown_token=True)
-        return Session(self._codec, encodings, token=token, record=record)
+        return Session(self._codec, encodings, token=Token(token), record=record)
 
     def _find_former(self, token: str) -> Steps[Record | None]:
         """Return the living record of a former engine's ``token``, adopted now if it was not yet."""

@@ -144,8 +144,7 @@ class Sealed:
 
     def open(self, envelope: bytes, token: str, context: bytes) -> bytes:
         """See :meth:`Sealing.open`."""
-        keys = self._keys_of(envelope)
-        return _open(envelope, keys.payload, token.encode(), context)
+        return _open(envelope, self._keys_of(envelope).payload, token.encode(), context)
 
     def seal_info(self, info: bytes, context: bytes) -> bytes:
         """See :meth:`Sealing.seal_info`."""
@@ -154,8 +153,7 @@ class Sealed:
 
     def open_info(self, envelope: bytes, context: bytes) -> bytes:
         """See :meth:`Sealing.open_info`."""
-        keys = self._keys_of(envelope)
-        return _open(envelope, keys.info, b"", context)
+        return _open(envelope, self._keys_of(envelope).info, b"", context)
 
     def _keys_of(self, envelope: bytes) -> SecretKeys:
         if len(envelope) < OVERHEAD or envelope[:1] != _FORMAT:

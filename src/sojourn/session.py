@@ -86,22 +86,16 @@ class Session(MutableMapping[str, Any]):
     threads at once: each request opens its own.  ``repr`` shows the public id, never token or content.
     """
 
-    __slots__ = (
-        "_assigned",
-        "_cleared",
-        "_codec",
-        "_live",
-        "_removed",
-        "_unread",
-        "base",
-        "ended",
-        "label",
-        "record",
-        "renewal",
-        "restarts",
-        "token",
-        "unknown_token",
-    )
+    #: Whether :meth:`clear` was called since the last load or save.
+    _cleared = False
+    #: Whether :meth:`end` was called.
+    ended = False
+    #: Whether :meth:`renew` was called since the last commit.
+    renewal = False
+    #: Whether the absolute timeout starts again at the next commit.
+    restarts = False
+    #: Browser label to record with the session at the next commit, or ``None`` to keep the present one.
+    label: str | None = None
 
     def __init__(
         self,
@@ -123,21 +117,12 @@ class Session(MutableMapping[str, Any]):
         self._live: dict[str, Any] = {}
         #: Keys given a new value since the last load or save.
         self._assigned: set[str] = set()
-        self._cleared = False
         #: The bearer secret; ``None`` until the session is first stored.
         self.token = token
         #: The record as last loaded or written, with its version; ``None``: not stored.
         self.record = record
         #: Whether the request named a session that does not exist (its cookie is left alone).
         self.unknown_token = unknown_token
-        #: Whether :meth:`end` was called.
-        self.ended = False
-        #: Whether :meth:`renew` was called since the last commit.
-        self.renewal = False
-        #: Whether the absolute timeout starts again at the next commit.
-        self.restarts = False
-        #: Browser label to record with the session at the next commit, or ``None`` to keep the present one.
-        self.label: str | None = None
 
     # The mapping
 

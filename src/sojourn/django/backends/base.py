@@ -73,6 +73,21 @@ class SojournSession(SessionBase):
     #: Loaded at the first access; holds the data, and where it stands in the store.
     _session_cache: Session
 
+    accessed = False
+    _modified = False
+    #: Whether this request has given the session a new key already.
+    _renewed = False
+    #: Changes the application does not count, by ``modified = False``.
+    _discounted: Changes | None = None
+    #: Further keys the browser sent, of which one may be the session's.
+    _others: tuple[str, ...] = ()
+    _flushed = False
+    #: Whether a save found that the session had been ended meanwhile.
+    _interrupted = False
+    #: What the store said when it did not answer; ``None`` if it always did.  Whatever was made of such a
+    #: session may rest on ignorance: an application that can do without it sets this to ``None``.
+    unavailable: str | None = None
+
     @classmethod
     def get_engine(cls) -> Engine:
         """Return the engine that keeps these sessions.  Raises ``ImproperlyConfigured``."""
@@ -83,20 +98,6 @@ class SojournSession(SessionBase):
         self._session_key = None if session_key is None else Token(session_key)
         #: Whether the browser sent something that is no session: its cookie is left alone.
         self._unknown = session_key is not None and self.session_key is None
-        #: Whether this request has given the session a new key already.
-        self._renewed = False
-        #: Changes the application does not count, by ``modified = False``.
-        self._discounted: Changes | None = None
-        #: Further keys the browser sent, of which one may be the session's.
-        self._others: tuple[str, ...] = ()
-        self._flushed = False
-        #: Whether a save found that the session had been ended meanwhile.
-        self._interrupted = False
-        #: What the store said when it did not answer; ``None`` if it always did.  Whatever was made of such
-        #: a session may rest on ignorance: an application that can do without it sets this to ``None``.
-        self.unavailable: str | None = None
-        self.accessed = False
-        self._modified = False
 
     @classmethod
     def of_cookies(cls, values: Sequence[str]) -> Self:

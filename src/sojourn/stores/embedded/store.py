@@ -327,14 +327,7 @@ def _values(record: Record) -> tuple[Any, ...]:
 def _record(row: tuple[Any, ...]) -> Record:
     key, payload, created_at, idle_deadline, absolute_deadline, subject, info, origin, counter = row
     return Record(
-        key=key,
-        payload=payload,
-        created_at=created_at,
-        idle_deadline=idle_deadline,
-        absolute_deadline=absolute_deadline,
-        subject=subject,
-        info=info,
-        version=Version(origin, counter),
+        key, payload, created_at, idle_deadline, absolute_deadline, subject, info, Version(origin, counter)
     )
 
 
