@@ -459,6 +459,23 @@ async def test_L6_sign_out_everywhere_ends_all_sessions_of_a_user_but_the_one_na
         assert await site.values(value) is None
 
 
+@pytest.mark.parametrize("begins", ["anew", "from a visitor's"])
+async def test_L6_however_often_a_sign_in_is_saved_in_its_request_it_is_in_the_present_epoch(
+    site: Cookies, begins: str
+) -> None:
+    await site.revoke_subject("ann")
+    session = await site.open(None if begins == "anew" else await site.new(a=1))
+    for number in range(3):
+        session.update(_subject="ann", a=number)
+        session.renew()
+        await site.commit(session)
+        session["b"] = number
+        value = await site.commit(session)
+        assert await site.values(value) == {"_subject": "ann", "a": number, "b": number}
+    await site.revoke_subject("ann")
+    assert await site.values(value) is None
+
+
 async def test_L6_a_session_that_was_spared_can_still_be_signed_out(site: Cookies) -> None:
     value = await site.new(_subject="ann")
     await site.revoke_subject("ann", except_session=await site.open(value))

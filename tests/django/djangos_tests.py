@@ -26,6 +26,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "cache": ("SessionTestsMixin", "CacheSessionTests", "SessionMiddlewareTests"),
     "embedded": ("SessionTestsMixin", "SessionMiddlewareTests"),
     "file": ("SessionTestsMixin", "FileSessionTests", "FileSessionPathLibTests", "SessionMiddlewareTests"),
+    "signed_cookies": ("SessionTestsMixin", "SessionMiddlewareTests"),
 }
 
 
@@ -56,6 +57,7 @@ def configure(folder: str, engine: str, temporary: Path, more: dict[str, Any]) -
         "SECRET_KEY": "django_tests_secret_key",
         "SESSION_ENGINE": f"sojourn.django.backends.{engine}",
         "SESSION_FILE_PATH": str(temporary),
+        "SOJOURN": {"COOKIE_REVOCATIONS": f"sqlite://{temporary}/ended.sqlite3"},
         "USE_TZ": False,
     }
     settings.configure(**chosen | more)

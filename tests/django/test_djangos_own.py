@@ -38,6 +38,16 @@ REACH_INTO_STORAGE: dict[str, str] = {
     "SessionMiddlewareTests.test_empty_session_saved": "reads the session from the Session model",
 }
 
+#: The tests in which an engine differs, on purpose.  No others are left out.
+DIFFER: dict[str, dict[str, str]] = {
+    "signed_cookies": {
+        f"SessionTestsMixin.test_session_{save}_does_not_resurrect_session_logged_out_in_other_context": (
+            "asks for an UpdateError where a cookie is sent that is dead: the list is asked once in a request"
+        )
+        for save in ("save", "asave")
+    }
+}
+
 #: The classes that are for an engine of Django's with no counterpart among ours, or for none at all.
 OF_OTHER_ENGINES: dict[str, str] = {
     "DatabaseSessionTests": "the db engine: the mixin, and what becomes of the Session model",
@@ -45,7 +55,7 @@ OF_OTHER_ENGINES: dict[str, str] = {
     "CustomDatabaseSessionTests": "the same with a model of one's own",
     "CacheDBSessionTests": "the cached_db engine: the mixin, and SQL queries beside a cache",
     "CacheDBSessionWithTimeZoneTests": "the same with USE_TZ",
-    "CookieSessionTests": "the signed_cookies engine",
+    "CookieSessionTests": "the mixin without what Django's signed_cookies cannot do; ours runs it whole",
     "ClearSessionsCommandTests": "an engine made up to lack clear_expired()",
     "SessionBaseTests": "the abstract class SessionBase itself",
 }
@@ -68,18 +78,20 @@ def test_djangos_own_session_tests_pass_on(
     outcomes: dict[str, str] = result["outcomes"]
 
     listed = {name for name in REACH_INTO_STORAGE if name.split(".")[0] in CLASSES[engine]}
+    listed |= DIFFER.get(engine, {}).keys()
     counted = {name for name in outcomes if name not in listed}
     broken = [f"{name}\n{outcomes[name]}" for name in counted if outcomes[name] != "passed"]
     assert not broken, f"{len(broken)} of Django's tests fail on {site}:\n\n" + "\n".join(broken)
 
     assert listed <= outcomes.keys(), "a listed test is not there any more"
     passing = {name for name in listed if outcomes[name] == "passed"}
-    assert not passing, "listed as reaching into Django's storage, but they pass: take them off the list"
+    assert not passing, "listed as not for us, but they pass: take them off the list"
     of_the_mixin = [name for name in counted if name.startswith("SessionTestsMixin.")]
-    assert len(of_the_mixin) == result["mixin"] >= 65, "the mixin is run whole"
+    assert len(of_the_mixin) == result["mixin"] - len(DIFFER.get(engine, ())), "the mixin is run whole"
+    assert result["mixin"] >= 65
     known = {name for classes in CLASSES.values() for name in classes} | OF_OTHER_ENGINES.keys()
     assert set(result["classes"]) == known, "Django has other test classes than are known here"
 
     record_property("django_tests_passed", len(counted))
-    summary = f"{site}: {len(counted)} of Django's own tests passed, {len(listed)} reach into its storage"
+    summary = f"{site}: {len(counted)} of Django's own tests passed, {len(listed)} are not for it"
     print(summary)  # noqa: T201 - for the record

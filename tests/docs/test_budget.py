@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.django.site import Browser
 from tests.django.test_budget import BUDGET, requests
+from tests.django.test_cookie_engine import COOKIE_BUDGET
 from tests.django.test_on_servers import ON_THE_WIRE
 from tests.docs.pages import DOCS
 
@@ -35,6 +36,9 @@ def table() -> dict[str, dict[str, int]]:
 def test_the_row_of_sojourns_engines_is_the_budget_the_tests_hold_them_to() -> None:
     row = table()["Sojourn's `cache`, `embedded`, `file`"]
     assert row == {name: BUDGET[name] for name in row}
+    row = table()["Sojourn's `signed_cookies` with {confval}`COOKIE_REVOCATIONS`"]
+    assert row == {name: COOKIE_BUDGET[name] for name in row}
+    assert set(table()["Sojourn's `signed_cookies`"].values()) == {0}
     row = table()["Sojourn's `cache` on memcached"]
     assert row == {name: ON_THE_WIRE["memcached"][name] for name in row}
 

@@ -48,9 +48,11 @@ class Lineage:
 class CarriedSession(Session):
     """A session that travels in its cookie."""
 
-    __slots__ = ("lineage", "standing")
+    __slots__ = ("lineage", "standing", "unsent")
 
     #: ``None`` until it is first saved.
     lineage: Lineage | None
     #: What the revocation list said when it was opened; ``None``: there is no list.
     standing: Standing | None
+    #: Whether its cookie was begun or renewed in this request, so that nobody else has it yet.
+    unsent: bool

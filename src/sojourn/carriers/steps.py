@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, Unpack
 
 from sojourn.carriers.lineage import ID_LENGTH, CarriedSession, Lineage
-from sojourn.carriers.revocations import DAY, LONGEST_LIFE, ended, renewed, who
+from sojourn.carriers.revocations import DAY, LONGEST_LIFE, Standing, ended, renewed, who
 from sojourn.carriers.sealed import LARGEST, SealedCarrier
 from sojourn.carriers.spilling import SpillRecorder
 from sojourn.cookie import MAX_COOKIE
@@ -33,7 +33,7 @@ from sojourn.token import Token, is_token, new_token
 from sojourn.values import largest_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sojourn.carriers.revocations import Revocations
     from sojourn.keyring import Keyring
@@ -122,6 +122,7 @@ class CookieSteps(SessionSteps[StoreT]):
         """Return an empty session, put into a cookie at its first commit.  No I/O."""
         session = CarriedSession(self._codec)
         session.lineage = session.standing = None
+        session.unsent = False
         return session
 
     def accepts(self, token: str) -> bool:
@@ -178,7 +179,7 @@ class CookieSteps(SessionSteps[StoreT]):
         self, token: Token, lineage: Lineage, record: Record, encodings: Mapping[str, bytes]
     ) -> CarriedSession:
         session = CarriedSession(self._codec, encodings, token=token, record=record)
-        session.lineage, session.standing = lineage, None
+        session.lineage, session.standing, session.unsent = lineage, None, False
         return session
 
     def _unknown(self) -> CarriedSession:
@@ -270,6 +271,7 @@ class CookieSteps(SessionSteps[StoreT]):
             if settled != lineage:
                 lineage = settled
                 value = None if value is None else self._carrier.write(lineage, record)
+        session.unsent |= session.lineage is None or session.lineage.generation != lineage.generation
         session.lineage = lineage
         if value is None:
             if spilled:
@@ -341,41 +343,34 @@ class CookieSteps(SessionSteps[StoreT]):
         Nothing to tell, and no I/O, for a save that changes neither whose session it is nor its generation.
         Raises ``SessionGoneError`` if the session has ended since it was opened.
         """
-        former = session.lineage
+        former, known = session.lineage, session.standing
         about = who(lineage, record.subject)
         before = None if source is None or former is None else who(former, source.subject)
-        epoch = 0
-        if about == before:
-            epoch = 0 if session.standing is None else session.standing.epoch
-        elif record.subject is not None:  # read before the list is asked once more about the former one
-            epoch = (yield from revocations.standing_steps(about, fresh=True)).epoch
-        lineage = replace(lineage, epoch=epoch)
-        if before is None or former is None:
-            return lineage
-        if lineage.generation != former.generation:
-            until = self._outlives(lineage, now)
-            change = renewed(lineage.id, lineage.generation, until)
-            standing = yield from revocations.change_steps(
-                before, change, known=session.standing, only_if=former
-            )
-        elif about != before:
-            standing = yield from revocations.standing_steps(before, fresh=True)
-            if not standing.allows(former):
-                raise SessionGoneError("the session was ended during the request; nothing was saved")
-        elif record.idle_deadline > max(former.latest, now + self.policy.idle_timeout * 1000):
-            # Longer than who ends the session would think.  Half as much more, for the next time it is moved.
-            lineage = replace(lineage, latest=record.idle_deadline + (record.idle_deadline - now) // 2)
-            change = renewed(lineage.id, 0, self._outlives(lineage, now))
-            standing = yield from revocations.change_steps(
-                before, change, known=session.standing, only_if=former
-            )
-        else:
-            return lineage
-        if about == before:
-            session.standing = standing
-            return replace(lineage, epoch=standing.epoch)
-        session.standing = None
-        return lineage
+        standing = known
+        if about != before:
+            standing = Standing()
+            if record.subject is not None:  # read before the list is asked once more about the former one
+                standing = yield from revocations.standing_steps(about, fresh=True)
+        if before is not None and former is not None:
+            change: Callable[[Standing], Standing] | None = None
+            if lineage.generation != former.generation:
+                change = renewed(lineage.id, lineage.generation, self._outlives(lineage, now))
+            elif session.unsent:
+                pass  # nobody else can have ended it
+            elif about != before:
+                still = yield from revocations.standing_steps(before, fresh=True)
+                if not still.allows(former):
+                    raise SessionGoneError("the session was ended during the request; nothing was saved")
+            elif record.idle_deadline > max(former.latest, now + self.policy.idle_timeout * 1000):
+                # Longer than whoever ends it would think.  Half as much more, for the next time it moves.
+                latest = record.idle_deadline + (record.idle_deadline - now) // 2
+                lineage = replace(lineage, latest=latest)
+                change = renewed(lineage.id, 0, self._outlives(lineage, now))
+            if change is not None:
+                changed = yield from revocations.change_steps(before, change, known=known, only_if=former)
+                standing = changed if about == before else standing
+        session.standing = standing
+        return lineage if standing is None else replace(lineage, epoch=standing.epoch)
 
     def _outlives(self, lineage: Lineage, now: int) -> int:
         """Return an instant at which all cookies of the session are dead, also those being written now."""

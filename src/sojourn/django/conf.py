@@ -41,6 +41,23 @@ class SojournSettings:
     #: Whether Sojourn's middleware adds ``Partitioned`` to the cookie (CHIPS), for a site that is embedded
     #: in others.  Needs ``SESSION_COOKIE_SECURE``.
     COOKIE_PARTITIONED: bool = False
+    #: How the ``signed_cookies`` engine writes its cookies: ``"sealed"``, so that nobody but the server reads
+    #: them, or ``"signed"``, readable for whoever has the cookie.  Either is accepted, so it can be changed.
+    COOKIE: str = "sealed"
+    #: Whether the ``signed_cookies`` engine compresses sessions of more than 1 KB.
+    COOKIE_COMPRESS: bool = True
+    #: Address of the store that knows which sessions of the ``signed_cookies`` engine have ended, such as
+    #: ``"sqlite:///var/lib/mysite/ended.sqlite3"``.  Without, a copy of a cookie outlives signing out.
+    COOKIE_REVOCATIONS: str | None = None
+    #: Seconds for which what that store said of a user is believed, instead of asking at each request;
+    #: another process's sign-out then counts after at most that long.  ``None``: ask each time.
+    COOKIE_REVOCATIONS_LAG: float | None = None
+    #: Address of the store for sessions of the ``signed_cookies`` engine that do not fit into a cookie, such
+    #: as ``"sqlite:///var/lib/mysite/large.sqlite3"``.  Without, to save one is an error.
+    COOKIE_SPILL: str | None = None
+    #: Text that keeps apart projects with the same ``SECRET_KEY`` and cookie name: neither accepts the
+    #: other's sessions.  Changing it signs everybody out.
+    NAMESPACE: str = ""
     #: Sessions one user may have; the oldest ends when there would be more.  ``None``: any number.  Memcached
     #: cannot keep it, and refuses it.
     MAX_SESSIONS_PER_USER: int | None = None
@@ -64,6 +81,8 @@ class SojournSettings:
         """Refuse what cannot be meant."""
         for field in fields(self):
             _check(field.name, getattr(self, field.name))
+        if self.COOKIE not in {"sealed", "signed"}:
+            raise ImproperlyConfigured("SOJOURN['COOKIE'] has to be 'sealed' or 'signed'")
 
 
 #: What each setting may be: types, how to say so, and whether it has to be above zero.
@@ -73,6 +92,12 @@ _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "ABSOLUTE_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
     "SLIDING": ((bool,), "True or False"),
     "COOKIE_PARTITIONED": ((bool,), "True or False"),
+    "COOKIE": ((str,), "'sealed' or 'signed'"),
+    "COOKIE_COMPRESS": ((bool,), "True or False"),
+    "COOKIE_REVOCATIONS": ((str, type(None)), "the address of a store, or None"),
+    "COOKIE_REVOCATIONS_LAG": ((int, float, type(None)), "a positive number of seconds, or None"),
+    "COOKIE_SPILL": ((str, type(None)), "the address of a store, or None"),
+    "NAMESPACE": ((str,), "text"),
     "MAX_SESSIONS_PER_USER": ((int, type(None)), "a positive whole number, or None"),
     "MAX_PAYLOAD": ((int,), "a positive whole number of bytes"),
     "MEMORY_LIMIT": ((int,), "a positive whole number of bytes"),

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from sojourn.store import AsyncStore, Store
     from sojourn.values import Codec
 
-__all__ = ["Engine", "Place", "engine_at", "engine_of"]
+__all__ = [
+    "Engine",
+    "Place",
+    "engine_at",
+    "engine_of",
+    "keyring_of",
+    "made_once",
+    "manager_settings",
+    "place_at",
+]
 
 _JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
 
@@ -76,41 +85,61 @@ def engine_at(
     ``where`` names the place; ``make_place`` opens it, once in the life of the process.  ``like`` is the
     name of Django's engine that it takes the place of.  Raises ``ImproperlyConfigured``.
     """
+    return made_once(where, lambda: _make_engine(place_at(where, make_place), like))
+
+
+def made_once(where: tuple[str, ...], make: Callable[[], Engine]) -> Engine:
+    """Return the engine at ``where``, made at the first call.  Raises ``ImproperlyConfigured``."""
     engine = _engines.get(where)
     if engine is None:
         with _lock:
             try:
-                engine = _engines[where] = _make_engine(where, make_place, like)
+                engine = _engines[where] = make()
             except ConfigurationError as error:
                 raise ImproperlyConfigured(str(error)) from error
     return engine
 
 
-def _make_engine(
-    where: tuple[str, ...], make_place: Callable[[SojournSettings], Place], like: str | None
-) -> Engine:
-    given = sojourn_settings()
+def place_at(where: tuple[str, ...], make_place: Callable[[SojournSettings], Place]) -> Place:
+    """Return the place at ``where``, opened at the first call.  For whoever is making an engine."""
     place = _places.get(where)
     if place is None:
-        place = _places[where] = make_place(given)
-    keyring = Keyring(
+        place = _places[where] = make_place(sojourn_settings())
+    return place
+
+
+def keyring_of(given: SojournSettings) -> Keyring:
+    """Return the project's secrets, bound to its cookie."""
+    return Keyring(
         [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS],
+        namespace=given.NAMESPACE,
         cookie_name=settings.SESSION_COOKIE_NAME,
         strict=False,
     )
-    options: ManagerSettings = {
+
+
+def manager_settings(given: SojournSettings, *, place: str) -> ManagerSettings:
+    """Return what the managers of all engines have in common."""
+    return {
         "policy": Policy(
             idle_timeout=settings.SESSION_COOKIE_AGE,
             absolute_timeout=given.ABSOLUTE_TIMEOUT,
             sliding=given.SLIDING,
         ),
-        "sealing": Sealed(keyring) if place.sealed else Unsealed(),
         "codec": _codec(settings.SESSION_SERIALIZER),
         "subject_of": _auth_user if given.SUBJECT is None else import_string(given.SUBJECT),
-        "max_payload": min(given.MAX_PAYLOAD, place.max_payload or given.MAX_PAYLOAD),
-        "place": place.name,
+        "max_payload": given.MAX_PAYLOAD,
+        "place": place,
         "timeout": given.TIMEOUT,
     }
+
+
+def _make_engine(place: Place, like: str | None) -> Engine:
+    given = sojourn_settings()
+    keyring = keyring_of(given)
+    options = manager_settings(given, place=place.name)
+    options["sealing"] = Sealed(keyring) if place.sealed else Unsealed()
+    options["max_payload"] = min(given.MAX_PAYLOAD, place.max_payload or given.MAX_PAYLOAD)
     former = engines_to_adopt_from(given, like)
     sync_options: ManagerSettings = {**options, "former": DjangoEngines(former) if former else None}
     async_options: ManagerSettings = {**options, "former": AsyncDjangoEngines(former) if former else None}
