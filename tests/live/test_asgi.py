@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.django.servers import on_servers, sites
 from tests.live.server import Server
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 CLIENTS = 500
 THREADS = 4
-ENGINES = {"cache": "sojourn.django.backends.cache", "embedded": "sojourn.django.backends.embedded"}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=sites("cache", "embedded", "memcached", "redis"))
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    server = Server(folder=tmp_path, asgi=True)
-    server.start(ENGINES[request.param])
+    settings, keepers = on_servers(request.param, request)
+    server = Server(folder=tmp_path, asgi=True, caches=settings.get("CACHES"))
+    server.start(f"sojourn.django.backends.{'cache' if keepers else request.param}")
     yield server
     server.stop()
 
@@ -58,7 +59,9 @@ def test_five_hundred_requests_with_sessions_are_under_way_at_once(server: Serve
     assert asyncio.run(meet()) == [{"visits": 2, "met": CLIENTS}] * CLIENTS
 
 
-def test_a_session_in_memory_starts_no_thread_and_one_in_a_file_a_bounded_number(server: Server) -> None:
+def test_a_session_in_memory_or_on_a_server_starts_no_thread_and_one_in_a_file_a_bounded_number(
+    server: Server,
+) -> None:
     async def started_by(path: str, tokens: list[str | None]) -> tuple[list[str], list[str | None]]:
         before, _ = await get(server, "/threads/")
         answers = await asyncio.gather(*(get(server, path, token) for token in tokens))
