@@ -152,7 +152,8 @@ def _known(alias: str, named: str, location: object) -> str:
     )
     raise ImproperlyConfigured(
         f"sessions cannot be kept in CACHES[{alias!r}], a {named!r}: {reason}; use "
-        f"SESSION_ENGINE = {_engine(engine)!r}, or another alias in SESSION_CACHE_ALIAS"
+        f"SESSION_ENGINE = {_engine(engine)!r}, or another alias in SESSION_CACHE_ALIAS, or give the address "
+        "of a server, such as SOJOURN = {'STORE': 'valkey://127.0.0.1:6379/0', 'ADOPT': None}"
     )
 
 
