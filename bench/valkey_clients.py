@@ -1,226 +1,235 @@
-"""``python -m bench.valkey_clients redis://127.0.0.1:6379``: which client of Redis and Valkey costs how much.
+"""``python -m bench.valkey_clients``: what a read, and a read with its write, cost with each client.
 
-Measures a GET of 2,000 bytes and a compare-and-set by EVALSHA, through each client that is installed, one at
-a time and (for asyncio) with 64 tasks in flight.  ``pip install redis hiredis valkey libvalkey valkey-glide
-valkey-glide-sync`` brings all of them.  The floor is a socket without any client.  Ours are the
-store's own ``load`` and ``update``, records made and taken apart included.
+Starts a server of its own.  The store does more than the clients beside it: it takes records apart, compares
+versions inside the server and keeps to one deadline for the whole operation.  A client that is not installed
+is left out: ``pip install redis hiredis valkey libvalkey valkey-glide valkey-glide-sync`` brings all of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import importlib.metadata
 import itertools
 import secrets
+import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from sojourn.clock import SystemClock
 from sojourn.errors import ConflictError
-from sojourn.record import Record
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore
+from sojourn.testing.records import new_record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_KEY: Final = "bench:" + "0" * 64
-_VALUE: Final = b"v" * 2_000
-_SCRIPT: Final = (
-    "if redis.call('GETRANGE', KEYS[1], 0, 0) ~= 'v' then return 0 end "
-    "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1"
-)
-_ROUNDS: Final = 7
+#: Read once; read and write once; close.
+Calls: TypeAlias = "tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]"
+
+_PAYLOAD: Final = secrets.token_bytes(2_000)
+_LIVES: Final = 1_800_000
+_ROUNDS: Final = 40
+_CALLS: Final = 128
 _TASKS: Final = 64
+_HOST: Final = "127.0.0.1"
+_CHOSEN: Final = "redis"
+
+_clock = SystemClock()
 
 
-def _version(package: str) -> str:
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{package} (not installed)"
+def _sojourn(port: int) -> Calls:
+    store = ValkeyStore(f"{_HOST}:{port}")
+    record = new_record(_clock, payload=_PAYLOAD)
+    store.create(record)
+
+    def modify() -> None:
+        loaded = store.load(record.key)
+        if loaded is not None:
+            store.update(record, loaded.version)
+
+    return lambda: store.load(record.key), modify, store.close
 
 
-def _best(call: Callable[[], object], count: int) -> float:
-    """Return the microseconds one call takes in the quickest round: a busy machine only adds."""
-    rounds: list[float] = []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        for _ in range(count):
-            call()
-        rounds.append((time.perf_counter() - started) / count * 1e6)
-    return min(rounds)
+def _redis(port: int, name: str = "redis") -> Calls:
+    module: Any = importlib.import_module(name)
+    client = module.from_url(f"redis://{_HOST}:{port}", protocol=2)
+    key = secrets.token_hex(32)
+    client.set(key, _PAYLOAD)
+
+    def modify() -> None:
+        client.set(key, client.get(key), px=_LIVES)
+
+    return lambda: client.get(key), modify, client.close
 
 
-async def _bests(call: Callable[[], Awaitable[object]], count: int) -> tuple[float, float]:
-    """Return the same for one task and for 64 in flight."""
-    alone: list[float] = []
-    together: list[float] = []
-
-    async def several() -> None:
-        for _ in range(count // _TASKS):
-            await call()
-
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        for _ in range(count):
-            await call()
-        alone.append((time.perf_counter() - started) / count * 1e6)
-        started = time.perf_counter()
-        await asyncio.gather(*[several() for _ in range(_TASKS)])
-        together.append((time.perf_counter() - started) / (count // _TASKS * _TASKS) * 1e6)
-    return min(alone), min(together)
+def _valkey(port: int) -> Calls:
+    return _redis(port, "valkey")
 
 
-def _floor(host: str, port: int, sha: str, count: int) -> tuple[float, float]:
-    connection = socket.create_connection((host, port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _glide(port: int) -> Calls:
+    import glide_sync as glide  # noqa: PLC0415 - if it is installed
 
-    def command(*words: bytes) -> bytes:
-        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    client: Any = glide.GlideClient.create(glide.GlideClientConfiguration([glide.NodeAddress(_HOST, port)]))
+    key = secrets.token_hex(32)
+    lives = glide.ExpirySet(glide.ExpiryType.MILLSEC, _LIVES)
+    client.set(key, _PAYLOAD)
 
-    def ask(packed: bytes, end: int) -> None:
-        connection.sendall(packed)
-        received = 0
-        while received < end:
-            received += len(connection.recv(65_536))
+    def modify() -> None:
+        client.set(key, client.get(key), expiry=lives)
 
-    key = _KEY.encode()
-    read = command(b"GET", key)
-    write = command(b"EVALSHA", sha.encode(), b"1", key, _VALUE, b"1800000")
-    answer = len(b"$%d\r\n\r\n" % len(_VALUE)) + len(_VALUE)
-    figures = _best(lambda: ask(read, answer), count), _best(lambda: ask(write, 4), count)
-    connection.close()
-    return figures
+    return lambda: client.get(key), modify, client.close
 
 
-def _plain(client: Any, sha: str, count: int) -> tuple[float, float]:
-    read = _best(lambda: client.execute_command("GET", _KEY), count)
-    write = _best(lambda: client.execute_command("EVALSHA", sha, 1, _KEY, _VALUE, 1_800_000), count)
-    client.close()
-    return read, write
+async def _async_sojourn(port: int) -> Calls:
+    store = AsyncValkeyStore(f"{_HOST}:{port}")
+    records = [new_record(_clock, payload=_PAYLOAD) for _ in range(_TASKS)]
+    for record in records:
+        await store.create(record)
+    turns = itertools.cycle(records)
 
-
-async def _async(client: Any, sha: str, count: int) -> tuple[float, ...]:
-    read = await _bests(lambda: client.execute_command("GET", _KEY), count)
-    write = await _bests(lambda: client.execute_command("EVALSHA", sha, 1, _KEY, _VALUE, 1_800_000), count)
-    await client.aclose()
-    return *read, *write
-
-
-def _glide_plain(host: str, port: int, count: int) -> tuple[float, float]:
-    import glide_sync as glide  # noqa: PLC0415 - may be absent
-
-    client = glide.GlideClient.create(glide.GlideClientConfiguration([glide.NodeAddress(host, port)]))
-    script = glide.Script(_SCRIPT)
-    read = _best(lambda: client.get(_KEY), count)
-    write = _best(lambda: client.invoke_script(script, keys=[_KEY], args=[_VALUE, "1800000"]), count)
-    client.close()
-    return read, write
-
-
-async def _glide_async(host: str, port: int, count: int) -> tuple[float, ...]:
-    import glide  # noqa: PLC0415 - may be absent
-
-    client = await glide.GlideClient.create(glide.GlideClientConfiguration([glide.NodeAddress(host, port)]))
-    script = glide.Script(_SCRIPT)
-    read = await _bests(lambda: client.get(_KEY), count)
-    write = await _bests(lambda: client.invoke_script(script, keys=[_KEY], args=[_VALUE, "1800000"]), count)
-    await client.close()
-    return *read, *write
-
-
-def _record() -> Record:
-    now = time.time_ns() // 1_000_000
-    return Record(key=secrets.token_hex(32), payload=_VALUE, created_at=now, idle_deadline=now + 1_800_000)
-
-
-def _ours(address: str, count: int) -> tuple[float, float]:
-    store, record = ValkeyStore(address), _record()
-    version = store.create(record)
-
-    def save() -> None:
-        nonlocal version
-        version = store.update(record, version)
-
-    figures = _best(lambda: store.load(record.key), count), _best(save, count)
-    store.close()
-    return figures
-
-
-async def _ours_async(address: str, count: int) -> tuple[float, ...]:
-    store = AsyncValkeyStore(address)
-    records = [_record() for _ in range(_TASKS)]
-    versions = [await store.create(record) for record in records]
-    turns = itertools.cycle(range(_TASKS))
-
-    async def save() -> None:
-        turn = next(turns)
+    async def modify() -> None:
+        record = next(turns)
+        loaded = await store.load(record.key)
         with contextlib.suppress(ConflictError):
-            versions[turn] = await store.update(records[turn], versions[turn])
+            if loaded is not None:
+                await store.update(record, loaded.version)
 
-    read = await _bests(lambda: store.load(records[0].key), count)
-    write = await _bests(save, count)
-    await store.close()
-    return *read, *write
+    return lambda: store.load(records[0].key), modify, store.close
+
+
+async def _async_redis(port: int, name: str = "redis.asyncio") -> Calls:
+    module: Any = importlib.import_module(name)
+    client = module.from_url(f"redis://{_HOST}:{port}", protocol=2)
+    keys = [secrets.token_hex(32) for _ in range(_TASKS)]
+    for key in keys:
+        await client.set(key, _PAYLOAD)
+    turns = itertools.cycle(keys)
+
+    async def modify() -> None:
+        key = next(turns)
+        await client.set(key, await client.get(key), px=_LIVES)
+
+    return lambda: client.get(keys[0]), modify, client.aclose
+
+
+async def _async_valkey(port: int) -> Calls:
+    return await _async_redis(port, "valkey.asyncio")
+
+
+async def _async_glide(port: int) -> Calls:
+    import glide  # noqa: PLC0415 - if it is installed
+
+    addresses = [glide.NodeAddress(_HOST, port)]
+    client: Any = await glide.GlideClient.create(glide.GlideClientConfiguration(addresses))
+    keys = [secrets.token_hex(32) for _ in range(_TASKS)]
+    for key in keys:
+        await client.set(key, _PAYLOAD)
+    turns = itertools.cycle(keys)
+    lives = glide.ExpirySet(glide.ExpiryType.MILLSEC, _LIVES)
+
+    async def modify() -> None:
+        key = next(turns)
+        await client.set(key, await client.get(key), expiry=lives)
+
+    return lambda: client.get(keys[0]), modify, client.close
+
+
+#: By the package that brings them.
+_PLAIN: Final = {"sojourn": _sojourn, "redis": _redis, "valkey": _valkey, "valkey-glide-sync": _glide}
+_ASYNC: Final = {
+    "sojourn": _async_sojourn,
+    "redis": _async_redis,
+    "valkey": _async_valkey,
+    "valkey-glide": _async_glide,
+}
+
+
+def _installed(makers: dict[str, Callable[[int], Any]]) -> dict[str, Callable[[int], Any]]:
+    return {name: make for name, make in makers.items() if name == "sojourn" or _version(name)}
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    for _ in range(_CALLS):
+        call()
+    return (time.perf_counter() - begun) / _CALLS * 1e6
+
+
+async def _timed_async(call: Callable[[], Awaitable[object]], tasks: int) -> float:
+    async def several() -> None:
+        for _ in range(_CALLS // tasks):
+            await call()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*[several() for _ in range(tasks)])
+    return (time.perf_counter() - begun) / _CALLS * 1e6
+
+
+def _show(title: str, taken: dict[str, list[tuple[float, float]]]) -> None:
+    sys.stdout.write(f"\n{title}, µs\n")
+    # The quickest round: a busy machine only adds.
+    best = {name: [min(times) for times in zip(*rounds, strict=True)] for name, rounds in taken.items()}
+    for name, (read, modify) in best.items():
+        by_read, by_modify = read / best[_CHOSEN][0], modify / best[_CHOSEN][1]
+        sys.stdout.write(
+            f"{name:<18}{_version(name) or '':<8} read {read:4.0f}  modify {modify:4.0f}   "
+            f"× {by_read:.2f}  × {by_modify:.2f} of {_CHOSEN}'s\n"
+        )
+
+
+def _measure_plain(port: int) -> None:
+    calls = {name: make(port) for name, make in _installed(_PLAIN).items()}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for _ in range(_ROUNDS):  # in turns, so that all have the same machine
+        for name, (read, modify, _) in calls.items():
+            taken[name].append((_timed(read), _timed(modify)))
+    _show("threads, one at a time", taken)
+    for _, _, close in calls.values():
+        close()
+
+
+async def _measure_async(port: int) -> None:
+    calls = {name: await make(port) for name, make in _installed(_ASYNC).items()}
+    for tasks in (1, _TASKS):
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+        for _ in range(_ROUNDS):
+            for name, (read, modify, _) in calls.items():
+                taken[name].append((await _timed_async(read, tasks), await _timed_async(modify, tasks)))
+        _show(f"asyncio, {tasks} in flight", taken)
+    for _, _, close in calls.values():
+        await close()
 
 
 def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.valkey_clients", description=__doc__)
-    parser.add_argument("url")
-    parser.add_argument("--count", type=int, default=3_000)
-    arguments = parser.parse_args()
-    address = urlsplit(arguments.url)
-    host, port, count = str(address.hostname), address.port or 6379, arguments.count
-
-    import redis  # noqa: PLC0415 - may be absent
-    import redis.asyncio  # noqa: PLC0415
-
-    with redis.Redis(host=host, port=port) as setup:
-        setup.set(_KEY, _VALUE)
-        sha = str(setup.script_load(_SCRIPT))
-
-    rows: list[tuple[str, tuple[float, ...]]] = [("socket alone", _floor(host, port, sha, count))]
-    rows.append((_version("redis"), _plain(redis.Redis(host=host, port=port), sha, count)))
-    rows.append(
-        (
-            f"{_version('redis')}, asyncio",
-            asyncio.run(_async(redis.asyncio.Redis(host=host, port=port), sha, count)),
-        )
-    )
-    try:
-        import valkey  # noqa: PLC0415
-        import valkey.asyncio  # noqa: PLC0415
-
-        rows.append((_version("valkey"), _plain(valkey.Valkey(host=host, port=port), sha, count)))
-        rows.append(
-            (
-                f"{_version('valkey')}, asyncio",
-                asyncio.run(_async(valkey.asyncio.Valkey(host=host, port=port), sha, count)),
-            )
-        )
-    except ImportError:
-        pass
-    try:
-        rows.append((_version("valkey-glide-sync"), _glide_plain(host, port, count)))
-        rows.append((f"{_version('valkey-glide')}, asyncio", asyncio.run(_glide_async(host, port, count))))
-    except ImportError:
-        pass
-
-    rows.append(("ours", _ours(f"{host}:{port}", count)))
-    rows.append(("ours, asyncio", asyncio.run(_ours_async(f"{host}:{port}", count))))
-    print(f"µs per command; {_version('hiredis')}, {_version('libvalkey')}\n")
-    print("| client | read | write | read, 64 in flight | write, 64 in flight |")
-    print("|---|---|---|---|---|")
-    for name, figures in rows:
-        if len(figures) == 2:  # noqa: PLR2004 - plain clients have no tasks
-            print(f"| {name} | {figures[0]:.0f} | {figures[1]:.0f} | | |")
-        else:
-            read, reads, write, writes = figures
-            print(f"| {name} | {read:.0f} | {write:.0f} | {reads:.0f} | {writes:.0f} |")
+    """Measure and print."""
+    program = shutil.which("valkey-server") or shutil.which("redis-server")
+    if program is None:
+        raise SystemExit("apt-get install redis-server")
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+    parser = f"with hiredis {_version('hiredis')}" if _version("hiredis") else "without hiredis"
+    sys.stdout.write(f"{len(_PAYLOAD)} bytes, redis {parser}; modify: a read and a write\n")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [program, "--port", str(port), "--bind", _HOST, "--save", "", "--dir", folder]
+        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as server:  # noqa: S603
+            try:
+                time.sleep(0.3)
+                _measure_plain(port)
+                asyncio.run(_measure_async(port))
+            finally:
+                server.kill()
 
 
 if __name__ == "__main__":

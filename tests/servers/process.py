@@ -19,8 +19,8 @@ __all__ = ["HOST", "Server", "accepts", "free_port"]
 
 HOST = "127.0.0.1"
 
-#: Seconds a server may take to start.
-PATIENCE = 20.0
+#: Seconds a server may take to start; a busy machine is no fault.
+PATIENCE = 60.0
 
 
 def free_port() -> int:

@@ -41,6 +41,8 @@ class Proxy:
         self.accepted = 0
         #: Bytes passed on before ``reset`` breaks off.
         self.reset_after = 3
+        #: Seconds between bytes while it is ``slow``.
+        self.pause = 0.05
         self._upstream = upstream
         self._fault: Fault | None = None
         self._lock = threading.Lock()
@@ -136,7 +138,7 @@ class Proxy:
         if fault == "slow":
             for byte in reply:
                 client.sendall(bytes((byte,)))
-                if self._closing.wait(0.05):
+                if self._closing.wait(self.pause):
                     return False
             return True
         client.sendall(os.urandom(len(reply)) + b"\r\n" if fault == "garbage" else reply)

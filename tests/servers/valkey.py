@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from contextlib import suppress
 from functools import partial
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
-from sojourn.stores.valkey.protocol import Refusal, Replies, command
+from redis.connection import Connection
+from redis.exceptions import RedisError, ResponseError
+
 from tests.servers.process import HOST, PATIENCE, Server, accepts, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from sojourn.stores.valkey.protocol import Reply, Word
 
 __all__ = ["PROGRAMS", "Cluster", "Sentinels", "Valkey"]
 
@@ -42,17 +41,16 @@ class Valkey(Server):
             arguments += ["--save", ""]
         super().__init__([*arguments, *options], is_ready=partial(accepts, (HOST, self.port)))
 
-    def ask(self, *words: Word) -> Any:
-        """Return the reply to a command; a refusal is returned as such."""
-        with socket.create_connection((HOST, self.port), timeout=PATIENCE) as connection:
-            connection.sendall(command(*words))
-            replies = Replies()
-            while True:
-                data = connection.recv(65536)
-                assert data, "the server has hung up"
-                found = replies.feed(data)
-                if found:
-                    return found[0]
+    def ask(self, *words: bytes | str | int) -> Any:
+        """Return the reply to a command; a refusal is returned, not raised."""
+        connection = Connection(host=HOST, port=self.port, protocol=2, socket_timeout=PATIENCE)
+        try:
+            connection.send_command(*words)
+            return connection.read_response()
+        except ResponseError as error:
+            return error
+        finally:
+            connection.disconnect()
 
     def keys(self) -> list[str]:
         """Return every key."""
@@ -62,6 +60,16 @@ class Valkey(Server):
         """Return what ``INFO`` tells."""
         lines = self.ask("INFO", section).decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def replicate(self) -> None:
+        """Wait until the replica of this primary has all that was written until now."""
+        written = int(self.info("replication")["master_repl_offset"])
+
+        def has_it() -> bool:
+            told = dict(part.split("=") for part in self.info("replication")["slave0"].split(","))
+            return int(told["offset"]) >= written
+
+        wait_until(has_it, "the replica does not follow")
 
 
 class Cluster:
@@ -73,7 +81,7 @@ class Cluster:
         self.nodes = [
             Valkey(
                 folder / f"node{number}",
-                *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+                *("--cluster-enabled", "yes", "--cluster-node-timeout", "2000"),
                 *("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"),
                 *("--cluster-require-full-coverage", "no", "--repl-ping-replica-period", "1"),
                 port=_port_with_bus(),
@@ -103,6 +111,16 @@ class Cluster:
                 "a replica does not know its primary",
             )
         wait_until(self.is_whole, "the replicas do not follow")
+        self._take_for_dead_after(PATIENCE)  # only now: they would wait as long before they begin
+
+    def is_to_lose(self, node: Valkey) -> None:
+        """Prepare for the loss of a primary: its replica has everything, and will take over soon."""
+        node.replicate()
+        self._take_for_dead_after(1.0)
+
+    def _take_for_dead_after(self, seconds: float) -> None:
+        for node in self.nodes:
+            _ok(node.ask("CONFIG", "SET", "cluster-node-timeout", round(seconds * 1000)))
 
     def _knows_all(self, node: Valkey) -> bool:
         reply: bytes = node.ask("CLUSTER", "NODES")
@@ -114,7 +132,7 @@ class Cluster:
         for node in self.nodes:
             if b"cluster_state:ok" not in node.ask("CLUSTER", "INFO"):
                 return False
-            slots: Reply = node.ask("CLUSTER", "SLOTS")
+            slots = node.ask("CLUSTER", "SLOTS")
             if not isinstance(slots, list) or len(slots) != self.primaries:
                 return False
             if any(isinstance(entry, list) and len(entry) < 4 for entry in slots):
@@ -159,7 +177,7 @@ class Sentinels:
             settings = home / "sentinel.conf"
             settings.write_text(
                 f"sentinel monitor {self.name} {HOST} {self.servers[0].port} 2\n"
-                f"sentinel down-after-milliseconds {self.name} 500\n"
+                f"sentinel down-after-milliseconds {self.name} {round(PATIENCE * 1000)}\n"
                 f"sentinel failover-timeout {self.name} 3000\n"
             )
             sentinel = Valkey(home)
@@ -183,6 +201,12 @@ class Sentinels:
             sentinel.start()
         wait_until(lambda: all(self._sees_all(one) for one in self.sentinels), "the Sentinels do not meet")
 
+    def is_to_lose(self, node: Valkey) -> None:
+        """Prepare for the loss of the primary: its replica has everything, and will take over soon."""
+        node.replicate()
+        for sentinel in self.sentinels:
+            _ok(sentinel.ask("SENTINEL", "SET", self.name, "down-after-milliseconds", 1000))
+
     def _sees_all(self, sentinel: Valkey) -> bool:
         reply = sentinel.ask("SENTINEL", "MASTER", self.name)
         told = dict(zip(reply[::2], reply[1::2], strict=True))
@@ -199,7 +223,7 @@ def wait_until(is_so: Callable[[], bool], complaint: str) -> None:
     """Wait until a server's own clock has brought something about."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        with suppress(OSError, AssertionError):
+        with suppress(RedisError, OSError, AssertionError):
             if is_so():
                 return
         assert time.monotonic() < deadline, complaint
@@ -217,5 +241,5 @@ def _ok(reply: object) -> None:
     assert reply == b"OK", reply
 
 
-def _is_ok(node: Valkey, *words: Word) -> bool:
-    return not isinstance(node.ask(*words), Refusal)
+def _is_ok(node: Valkey, *words: bytes | str | int) -> bool:
+    return not isinstance(node.ask(*words), ResponseError)

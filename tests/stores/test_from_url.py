@@ -64,12 +64,10 @@ def test_every_argument_arrives() -> None:
     )
     assert [str(node) for node in store.nodes] == ["h1:26379", "h2:7"]
     assert (store._timeout, store._max_connections, store._prefix, store._cap) == (0.5, 4, b"shop:", 2)
-    sent = b"".join(store._greeting)
-    assert b"\r\nme\r\n" in sent
-    assert b"\r\np:w\r\n" in sent
-    assert b"SELECT\r\n$1\r\n3\r\n" in sent
-    assert b"\r\nt\r\n" in b"".join(store._sentinel_greeting)
-    assert store._tls.check_hostname
+    access = store._access
+    assert (access.username, access.password, access.database) == ("me", "p:w", 3)
+    assert (access.sentinel_username, access.sentinel_password) == ("s", "t")
+    assert access.tls.check_hostname
 
 
 def test_the_clock_is_passed_on() -> None:

@@ -10,7 +10,7 @@ import multiprocessing
 import random
 import sys
 import threading
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +21,32 @@ from sojourn.errors import StoreTimeoutError, StoreUnavailableError
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore
 from sojourn.testing.records import new_record
 from tests.servers.proxy import FAULTS, Fault, Proxy
-from tests.servers.valkey import wait_until
+from tests.servers.valkey import Cluster, Sentinels, Valkey, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sojourn.record import Record
-    from tests.servers.valkey import Cluster, Sentinels, Valkey
 
 CLOCK = SystemClock()
 
-#: Seconds an operation may take here: short, because the tests wait for it.
+#: Seconds for an operation that gets no answer, so short because the tests wait for it.
 SHORT = 0.25
-#: Seconds after which a test says that an operation hangs.
-PATIENCE = 20.0
+#: Seconds between bytes of a slow answer, so that even the shortest takes longer.
+PAUSE = 0.5
+#: Seconds for all others, and before a test says that something hangs; a busy machine is no fault.
+PATIENCE = 60.0
 OPERATIONS = ("create", "load", "update", "touch", "move", "delete", "find", "delete all")
+
+
+@contextmanager
+def in_a_hurry(store: ValkeyStore | AsyncValkeyStore, seconds: float = SHORT) -> Iterator[None]:
+    """Wait no longer than that for answers that will not come."""
+    store._timeout = seconds
+    try:
+        yield
+    finally:
+        store._timeout = PATIENCE
 
 
 def call(store: Any, operation: str, record: Record) -> Any:
@@ -52,72 +63,75 @@ def call(store: Any, operation: str, record: Record) -> Any:
     }[operation]()
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "slow"])
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "not connected"])
 def test_F1_F3_each_operation_says_unavailable_within_its_deadline_and_recovers(
-    valkey: Valkey, valkey_proxy: Proxy, fault: Fault
+    valkey: Valkey, valkey_proxy: Proxy, fault: Fault, *, connected: bool
 ) -> None:
     """Nothing that is asked while the fault lasts finds, or denies, a session."""
-    with (
-        closing(ValkeyStore(valkey.address, timeout=PATIENCE)) as direct,
-        closing(ValkeyStore(valkey_proxy.address, timeout=SHORT)) as store,
-    ):
-        for operation in OPERATIONS:
-            record = new_record(CLOCK)
-            record = replace(record, version=direct.create(record))
-            if operation != "load":  # which begins without a connection
-                store.load(record.key)
+    valkey_proxy.pause = PAUSE
+    direct = ValkeyStore(valkey.address, timeout=PATIENCE)
+    for operation in OPERATIONS:
+        record = new_record(CLOCK)
+        record = replace(record, version=direct.create(record))
+        with closing(ValkeyStore(valkey_proxy.address, timeout=PATIENCE)) as store:
+            if connected:
+                assert store.load(record.key) == record
             valkey_proxy.fail(fault)
-            with pytest.raises(StoreUnavailableError) as caught:
+            with in_a_hurry(store), pytest.raises(StoreUnavailableError) as caught:
                 call(store, operation, record)
-            assert record.key not in str(caught.value)
-            assert valkey_proxy.address in str(caught.value)
-            if fault == "blackhole":
-                assert isinstance(caught.value, StoreTimeoutError)
+            _is_clear(caught.value, fault, record, valkey_proxy)
             valkey_proxy.heal()
-            with closing(ValkeyStore(valkey_proxy.address, timeout=PATIENCE)) as patient:
-                patient.load(record.key)
             again = new_record(CLOCK)
-            store._timeout = PATIENCE
             store.update(again, store.create(again))
-            store._timeout = SHORT
+    direct.close()
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "slow"])
+def _is_clear(error: StoreUnavailableError, fault: Fault, record: Record, proxy: Proxy) -> None:
+    assert record.key not in str(error)
+    # Now and then noise looks like an answer, and only the operation sees that it is none.
+    assert fault == "garbage" or proxy.address in str(error)
+    if fault in ("blackhole", "slow"):
+        assert type(error) is StoreTimeoutError
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "not connected"])
 async def test_F1_F3_asyncio_says_unavailable_within_its_deadline_and_recovers(
-    valkey: Valkey, valkey_proxy: Proxy, fault: Fault
+    valkey: Valkey, valkey_proxy: Proxy, fault: Fault, *, connected: bool
 ) -> None:
+    valkey_proxy.pause = PAUSE
     direct = AsyncValkeyStore(valkey.address, timeout=PATIENCE)
-    store = AsyncValkeyStore(valkey_proxy.address, timeout=SHORT)
-    async with asyncio.timeout(PATIENCE):
-        for operation in OPERATIONS:
-            record = new_record(CLOCK)
-            record = replace(record, version=await direct.create(record))
-            store._timeout = PATIENCE
+    for operation in OPERATIONS:
+        record = new_record(CLOCK)
+        record = replace(record, version=await direct.create(record))
+        store = AsyncValkeyStore(valkey_proxy.address, timeout=PATIENCE)
+        if connected:
             assert await store.load(record.key) == record
-            store._timeout = SHORT
-            valkey_proxy.fail(fault)
-            with pytest.raises(StoreUnavailableError) as caught:
-                await call(store, operation, record)
-            assert valkey_proxy.address in str(caught.value)
-            valkey_proxy.heal()
-    store._timeout = PATIENCE
-    again = new_record(CLOCK)
-    await store.update(again, await store.create(again))
-    await store.close()
+        valkey_proxy.fail(fault)
+        with in_a_hurry(store), pytest.raises(StoreUnavailableError) as caught:
+            await call(store, operation, record)
+        _is_clear(caught.value, fault, record, valkey_proxy)
+        valkey_proxy.heal()
+        again = new_record(CLOCK)
+        await store.update(again, await store.create(again))
+        await store.close()
     await direct.close()
 
 
-async def test_F3_a_reply_that_trickles_in_is_not_waited_for(valkey: Valkey, valkey_proxy: Proxy) -> None:
+async def test_F3_a_reply_that_trickles_in_is_not_waited_for(valkey_proxy: Proxy) -> None:
     """The deadline is that of the operation, however often a byte comes."""
-    record = new_record(CLOCK, payload=bytes(200))
-    with closing(ValkeyStore(valkey.address, timeout=PATIENCE)) as direct:
-        direct.create(record)
-    valkey_proxy.fail("slow")
-    with closing(ValkeyStore(valkey_proxy.address, timeout=SHORT)) as store, pytest.raises(StoreTimeoutError):
+    record = new_record(CLOCK, payload=bytes(5_000))
+    store = ValkeyStore(valkey_proxy.address, timeout=PATIENCE)
+    twin = AsyncValkeyStore(valkey_proxy.address, timeout=PATIENCE)
+    store.create(record)
+    assert await twin.load(record.key) is not None
+    valkey_proxy.fail("slow")  # more than four minutes
+    with in_a_hurry(store), pytest.raises(StoreTimeoutError):
         store.load(record.key)
-    twin = AsyncValkeyStore(valkey_proxy.address, timeout=SHORT)
-    with pytest.raises(StoreTimeoutError):
+    with in_a_hurry(twin), pytest.raises(StoreTimeoutError):
         await twin.load(record.key)
+    store.close()
     await twin.close()
 
 
@@ -135,15 +149,58 @@ def test_F1_a_reply_broken_off_anywhere_is_no_answer(valkey: Valkey, valkey_prox
 
 
 @pytest.mark.parametrize("fault", ["reset", "garbage", "blackhole"])
-def test_F3_a_create_without_an_answer_is_never_sent_again(valkey_proxy: Proxy, fault: Fault) -> None:
-    with closing(ValkeyStore(valkey_proxy.address, timeout=PATIENCE)) as store:
-        store.load(new_record(CLOCK).key)
-        store._timeout = SHORT
-        before = valkey_proxy.round_trips
-        valkey_proxy.fail(fault)
-        with pytest.raises(StoreUnavailableError):
-            store.create(new_record(CLOCK))
-        assert valkey_proxy.round_trips == before + 1
+async def test_F3_a_create_without_an_answer_is_never_sent_again(valkey_proxy: Proxy, fault: Fault) -> None:
+    store = ValkeyStore(valkey_proxy.address, timeout=PATIENCE)
+    twin = AsyncValkeyStore(valkey_proxy.address, timeout=PATIENCE)
+    store.load(new_record(CLOCK).key)
+    await twin.load(new_record(CLOCK).key)
+    before = valkey_proxy.round_trips
+    valkey_proxy.fail(fault)
+    with in_a_hurry(store), pytest.raises(StoreUnavailableError):
+        store.create(new_record(CLOCK))
+    with in_a_hurry(twin), pytest.raises(StoreUnavailableError):
+        await twin.create(new_record(CLOCK))
+    wait_until(lambda: valkey_proxy.round_trips >= before + 2, "nothing was sent")
+    valkey_proxy.heal()
+    store.close()
+    await twin.close()
+    assert valkey_proxy.round_trips == before + 2
+
+
+@pytest.mark.parametrize("topology", ["valkey", "valkey_cluster", "valkey_sentinels"])
+async def test_a_connection_that_the_server_has_closed_meanwhile_costs_nobody_an_error(
+    topology: str, request: pytest.FixtureRequest
+) -> None:
+    servers = request.getfixturevalue(topology)
+    settings = _settings(servers)
+    store, twin = ValkeyStore(**settings), AsyncValkeyStore(**settings)
+    records = [new_record(CLOCK) for _ in range(20)]
+    for record in records:
+        store.create(record)
+    await asyncio.gather(*[twin.load(record.key) for record in records])
+    for server in _all_of(servers):
+        server.ask("CLIENT", "KILL", "TYPE", "normal")
+    await asyncio.sleep(0.01)  # as any server's loop it goes round meanwhile
+    for record in records:
+        assert store.load(record.key) is not None
+        assert await twin.load(record.key) is not None
+    store.close()
+    await twin.close()
+
+
+def _settings(servers: Valkey | Cluster | Sentinels) -> dict[str, Any]:
+    """Return how a store reaches them."""
+    if isinstance(servers, Valkey):
+        return {"servers": servers.address, "timeout": PATIENCE}
+    if isinstance(servers, Cluster):
+        return {"servers": servers.addresses, "cluster": True, "timeout": PATIENCE}
+    return {"servers": servers.addresses, "sentinel": servers.name, "timeout": PATIENCE}
+
+
+def _all_of(servers: Valkey | Cluster | Sentinels) -> list[Valkey]:
+    if isinstance(servers, Valkey):
+        return [servers]
+    return servers.nodes if isinstance(servers, Cluster) else servers.servers
 
 
 def test_F3_waiting_for_a_connection_counts_against_the_deadline(valkey_proxy: Proxy) -> None:
@@ -167,8 +224,7 @@ def _at_once(calls: list[Callable[[], None]]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
+        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +249,7 @@ def test_a_wrong_password_and_a_forbidden_command_say_what_to_do(new_valkey: Cal
     server = new_valkey("--requirepass", "right")
     record = new_record(CLOCK)
     for username, password, told in (
-        (None, None, "give password"),
+        (None, None, "check username and password"),
         (None, "canary", "check username and password"),
         ("nobody", "canary", "check username and password"),
     ):
@@ -277,7 +333,7 @@ def test_C5_children_forked_with_open_connections_never_get_each_others_replies(
             child.start()
         assert all(_ask_often(store, keys, seed) for seed in range(4, 8))
         for child in children:
-            child.join(PATIENCE)
+            child.join()
             assert child.exitcode == 0
 
 
@@ -308,7 +364,7 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join()
 
 
 def _count_lost(store: ValkeyStore, records: list[Record]) -> int:
@@ -319,13 +375,13 @@ def test_F5_after_a_failover_of_a_cluster_the_acknowledged_sessions_are_there(
     new_cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stores = [ValkeyStore(new_cluster.addresses[1], cluster=True, timeout=PATIENCE) for _ in range(3)]
-    before = [new_record(CLOCK) for _ in range(300)]
-    for record in before:
-        stores[0].create(record)
-    victim = new_cluster.primary_of(b"sojourn:" + before[0].key.encode())
-    assert victim.ask("WAIT", 1, 5_000) == 1
     load = Load(stores)
-    wait_until(lambda: len(load.acknowledged) > 100, "nothing is created")
+    wait_until(lambda: len(load.acknowledged) > 300, "nothing is created")
+    before = list(load.acknowledged)
+    victim = new_cluster.primary_of(b"sojourn:" + before[0].key.encode())
+    for primary in new_cluster.nodes[:3]:
+        primary.replicate()
+    new_cluster.is_to_lose(victim)
     victim.kill()
     at_the_kill = len(load.acknowledged)
     probe = before[0].key
@@ -340,7 +396,6 @@ def test_F5_after_a_failover_of_a_cluster_the_acknowledged_sessions_are_there(
             f"{lost} of them lost to asynchronous replication, {load.refused} refused meanwhile; "
             f"0 of {len(before)} lost that a replica had"
         )
-    assert lost <= 30  # what was on its way to the replica
     for store in stores:
         store.close()
 
@@ -350,13 +405,14 @@ def test_F5_after_a_failover_by_sentinels_the_acknowledged_sessions_are_there(
 ) -> None:
     addresses, name = new_sentinels.addresses, new_sentinels.name
     stores = [ValkeyStore(addresses, sentinel=name, timeout=PATIENCE) for _ in range(3)]
-    before = [new_record(CLOCK, subject=b"hers") for _ in range(50)]
-    for record in before:
+    hers = [new_record(CLOCK, subject=b"hers") for _ in range(50)]
+    for record in hers:
         stores[0].create(record)
     primary, replica = new_sentinels.servers
-    assert primary.ask("WAIT", 1, 5_000) == 1
     load = Load(stores)
     wait_until(lambda: len(load.acknowledged) > 100, "nothing is created")
+    before = hers + load.acknowledged
+    new_sentinels.is_to_lose(primary)
     primary.kill()
     at_the_kill = len(load.acknowledged)
     wait_until(lambda: replica.info("replication")["role"] == "master", "the replica does not take over")
@@ -368,9 +424,9 @@ def test_F5_after_a_failover_by_sentinels_the_acknowledged_sessions_are_there(
     with capsys.disabled():
         print(  # noqa: T201 - to be read
             f"\nSentinels, the primary killed: {len(load.acknowledged)} sessions acknowledged under load, "
-            f"{lost} of them lost to asynchronous replication, {load.refused} refused meanwhile"
+            f"{lost} of them lost to asynchronous replication, {load.refused} refused meanwhile; "
+            f"0 of {len(before)} lost that a replica had"
         )
-    assert lost <= 30
     for store in stores:
         store.close()
 
@@ -379,3 +435,48 @@ def _is_back(store: ValkeyStore, key: str) -> bool:
     with suppress(StoreUnavailableError):
         return store.load(key) is not None
     return False
+
+
+async def test_F5_a_primary_that_hangs_is_replaced_in_a_cluster_and_nobody_waits_for_it_for_ever(
+    new_cluster: Cluster,
+) -> None:
+    """It takes connections and bytes, and never answers: as if its machine had lost its power."""
+    victim = new_cluster.primary_of(b"sojourn:" + PROBE.encode())
+    await _survives(new_cluster, victim, hangs_too=[])
+
+
+async def test_F5_a_primary_that_hangs_is_replaced_by_sentinels_and_nobody_waits_for_it_for_ever(
+    new_sentinels: Sentinels,
+) -> None:
+    """Likewise; the Sentinel that is asked first hangs with it."""
+    await _survives(new_sentinels, new_sentinels.servers[0], hangs_too=new_sentinels.sentinels[:1])
+
+
+PROBE = "5" * 64
+
+
+async def _survives(servers: Cluster | Sentinels, victim: Valkey, *, hangs_too: list[Valkey]) -> None:
+    record = new_record(CLOCK, key=PROBE)
+    with closing(ValkeyStore(**_settings(servers))) as patient:
+        record = replace(record, version=patient.create(record))
+    settings = {**_settings(servers), "timeout": 1.0}
+    store, twin = ValkeyStore(**settings), AsyncValkeyStore(**settings)
+    assert await _loaded(store, twin) == (record, record)
+    servers.is_to_lose(victim)
+    for server in (victim, *hangs_too):
+        server.stop()
+    with pytest.raises(StoreTimeoutError):
+        store.load(PROBE)
+    with pytest.raises(StoreTimeoutError):
+        await twin.load(PROBE)
+    assert await _loaded(store, twin) == (record, record)
+    store.close()
+    await twin.close()
+
+
+async def _loaded(store: ValkeyStore, twin: AsyncValkeyStore) -> tuple[Record | None, Record | None]:
+    """Ask until both stores answer."""
+    while True:
+        with suppress(StoreUnavailableError):
+            return store.load(PROBE), await twin.load(PROBE)
+        await asyncio.sleep(0.02)

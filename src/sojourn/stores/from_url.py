@@ -135,10 +135,7 @@ def from_url(url: str, *, clock: Clock | None = None) -> Store:
 
 
 def async_from_url(url: str, *, clock: Clock | None = None) -> AsyncStore:
-    """Return the asynchronous store that ``url`` names: see :func:`from_url`.
-
-    ``max_connections`` means nothing to Valkey and Redis here, where one connection is enough.
-    """
+    """Return the asynchronous store that ``url`` names: see :func:`from_url`."""
     kind, arguments = parsed(url)
     return open_async_store(kind, {**arguments, "clock": clock})
 
@@ -186,7 +183,7 @@ def open_async_store(kind: str, arguments: Arguments) -> AsyncStore:
         return AsyncSQLStore(**arguments)
     from sojourn.stores.valkey import AsyncValkeyStore  # noqa: PLC0415
 
-    return AsyncValkeyStore(**{name: given for name, given in arguments.items() if name != "max_connections"})
+    return AsyncValkeyStore(**arguments)
 
 
 def parsed(url: str) -> tuple[str, Arguments]:

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import select
-import socket
-from collections import deque
-from typing import TYPE_CHECKING, TypeVar, cast
-from weakref import WeakKeyDictionary, WeakSet
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.exceptions import ResponseError
 
 from sojourn.errors import StoreError
-from sojourn.stores.valkey.faults import FAILURES, check_greeting, closed, not_reached, translated
+from sojourn.stores.valkey.connections import NO_LIMIT, SENTINEL_SHARE
+from sojourn.stores.valkey.faults import NotThePrimaryError, all_busy, closed, translated
+from sojourn.stores.valkey.nodes import Primary
 from sojourn.stores.valkey.operations import Operations
-from sojourn.stores.valkey.protocol import GarbledReplyError, Replies
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
-    from sojourn.stores.valkey.nodes import Node
-    from sojourn.stores.valkey.protocol import Reply
+    from sojourn.stores.valkey.nodes import Access, Node, Place
     from sojourn.stores.valkey.routing import Request, Steps
 
 __all__ = ["AsyncValkeyStore"]
 
 T = TypeVar("T")
 
-_stores: WeakSet[AsyncValkeyStore] = WeakSet()
-
 
 class AsyncValkeyStore(Operations):
-    """:class:`ValkeyStore` for asyncio: the same arguments but one, the same sessions.
+    """:class:`ValkeyStore` for asyncio: the same arguments, the same sessions.
 
-    There is no ``max_connections``: all tasks of an event loop share one connection to each server and their
-    requests follow each other without waiting for replies.  May be used from several event loops.  The reply
-    to a cancelled call is dropped when it comes; a cancelled call of several steps, which only a Cluster
-    needs, is brought to its end before the cancellation goes on.
+    May be used from several event loops; each has connections of its own.  The connection of a cancelled call
+    is closed, for the reply may still come; a cancelled call of several steps, which only a Cluster needs, is
+    brought to its end before the cancellation goes on.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class AsyncValkeyStore(Operations):
         tls: ssl.SSLContext | None = None,
         key_prefix: str = "sojourn:",
         timeout: float = 2.0,
+        max_connections: int = 16,
         max_sessions_per_subject: int | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -70,14 +74,13 @@ class AsyncValkeyStore(Operations):
             tls=tls,
             key_prefix=key_prefix,
             timeout=timeout,
+            max_connections=max_connections,
             max_sessions_per_subject=max_sessions_per_subject,
             clock=clock,
         )
         self._closed = False
-        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Node, bool], _Line]]
-        self._lines = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections] = WeakKeyDictionary()
         self._inherited: object = None
-        _stores.add(self)
 
     # Store
 
@@ -108,8 +111,10 @@ class AsyncValkeyStore(Operations):
     async def close(self) -> None:
         """Close the connections of this event loop; later operations raise ``StoreUnavailableError``."""
         self._closed = True
-        for line in self._lines.pop(asyncio.get_running_loop(), {}).values():
-            await line.close()
+        connections = self._loops.pop(asyncio.get_running_loop(), None)
+        if connections is not None:
+            for pool in connections.pools.values():
+                await pool.aclose()
 
     # SubjectIndex
 
@@ -135,203 +140,154 @@ class AsyncValkeyStore(Operations):
             raise
 
     async def _run(self, steps: Steps[T]) -> T:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
-        answer: list[Reply] | None = None
-        error: StoreError | None = None
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        connections = self._connections()
         try:
+            async with asyncio.timeout_at(deadline):
+                await connections.room.acquire()
+        except TimeoutError as error:
+            raise all_busy(self._max_connections, self._timeout) from error
+        try:
+            request = next(steps)
             while True:
-                request = steps.send(answer) if error is None else steps.throw(error)
-                error = None
                 try:
-                    answer = await self._line(request, loop).exchange(request, loop, deadline)
-                except StoreError as raised:
-                    error = raised
+                    reply = await self._exchange(request, connections, deadline)
+                except (StoreError, ResponseError) as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(reply)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            connections.room.release()
 
-    def _line(self, request: Request, loop: asyncio.AbstractEventLoop) -> _Line:
+    async def _exchange(self, request: Request, connections: _Connections, deadline: float) -> Any:
+        """Return the reply.  Raises ``ResponseError`` if it is a refusal, else ``StoreUnavailableError``."""
+        if request.share < 1:
+            now = asyncio.get_running_loop().time()
+            deadline = now + (deadline - now) * request.share
+        is_sent = False
+        try:
+            async with asyncio.timeout_at(deadline):
+                pool = connections.pool_to(request.place, self._access, self._timeout)
+                connection = await pool.get_connection()
+                try:
+                    is_sent = True
+                    if request.asking:
+                        await connection.send_command("ASKING")
+                        await connection.read_response()
+                    await connection.send_command(*request.words)
+                    return await connection.read_response()
+                except ResponseError:
+                    raise
+                except BaseException:  # the rest of a reply may still come: nobody else is to get it
+                    await connection.disconnect(nowait=True)
+                    raise
+                finally:
+                    await pool.release(connection)
+        except ResponseError:
+            raise
+        except Exception as error:  # redis-py's parsers raise anything when they are fed garbage
+            raise translated(error, request.place, self._timeout, is_sent=is_sent) from error
+
+    def _connections(self) -> _Connections:
         if self._closed:
             raise closed()
-        lines = self._lines.get(loop)
-        if lines is None:
-            lines = self._lines[loop] = {}
-        line = lines.get((request.node, request.is_for_sentinel))
-        if line is None:
-            greeting = self._sentinel_greeting if request.is_for_sentinel else self._greeting
-            line = lines[request.node, request.is_for_sentinel] = _Line(
-                request.node, greeting, timeout=self._timeout, tls=self._tls
-            )
-        return line
+        loop = asyncio.get_running_loop()
+        connections = self._loops.get(loop)
+        if connections is None:
+            connections = self._loops[loop] = _Connections(self._max_connections)
+        return connections
 
     def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent: kept, neither used nor closed."""
-        self._inherited = (self._inherited, list(self._lines.values()))
-        self._lines = WeakKeyDictionary()
+        """Leave the connections to the parent: kept, neither used nor closed.
+
+        To close them here would tell the parent's event loop, which shares its selector, to forget them.
+        """
+        self._inherited = (self._inherited, list(self._loops.values()))
+        self._loops = WeakKeyDictionary()
 
 
-class _Line:
-    """The connection of one event loop to one server, opened when needed."""
+class _Connections:
+    """Those of one event loop."""
 
-    def __init__(
-        self, node: Node, greeting: list[bytes], *, timeout: float, tls: ssl.SSLContext | None
-    ) -> None:
-        self._node = node
-        self._greeting = greeting
-        self._timeout = timeout
+    def __init__(self, most: int) -> None:
+        self.room = asyncio.Semaphore(most)
+        self.pools: dict[Place, ConnectionPool] = {}
+
+    def pool_to(self, place: Place, access: Access, timeout: float) -> ConnectionPool:
+        """Return the pool of connections to ``place``."""
+        pool = self.pools.get(place)
+        if pool is None:
+            pool = self.pools[place] = _pool_to(place, access, timeout)
+        return pool
+
+
+class _TlsConnection(Connection):
+    """A connection that may speak TLS, as the context it is given says.  The store minds the time."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None, **settings: Any) -> None:
         self._tls = tls
-        self._connecting = asyncio.Lock()
-        self._connection: _Connection | None = None
+        super().__init__(**settings)
 
-    async def exchange(
-        self, request: Request, loop: asyncio.AbstractEventLoop, deadline: float
-    ) -> list[Reply]:
-        """Return the replies.  Raises ``StoreUnavailableError``, ``StoreTimeoutError``."""
-        if request.share < 1:
-            now = loop.time()
-            deadline = now + (deadline - now) * request.share
-        connection = self._connection
-        if connection is None or not connection.is_usable():
-            try:
-                async with asyncio.timeout_at(deadline):
-                    connection = await self._open()
-            except FAILURES as error:
-                raise not_reached(error, self._node, self._timeout) from error
-        try:
-            return await connection.exchange(request.data, request.replies, loop, deadline)
-        except FAILURES as error:
-            raise translated(error, self._node, self._timeout) from error
-
-    async def _open(self) -> _Connection:
-        async with self._connecting:
-            connection = self._connection
-            if connection is not None and connection.is_usable():  # another task was faster
-                return connection
-            if connection is not None:
-                connection.abort()
-            self._connection = None
-            connection = await _connect(self._node, self._tls)
-            try:
-                if self._greeting:
-                    check_greeting(
-                        await connection.ask(b"".join(self._greeting), len(self._greeting)), self._node
-                    )
-            except BaseException:
-                connection.abort()
-                raise
-            self._connection = connection
-            return connection
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        return {**super()._connection_arguments(), "ssl": self._tls}
 
 
-class _Asked:
-    """A request under way: how many replies it gets, and those that have come."""
-
-    __slots__ = ("count", "done", "found")
-
-    def __init__(self, count: int, done: asyncio.Future[list[Reply]]) -> None:
-        self.count = count
-        self.done = done
-        self.found: list[Reply] = []
+class _PrimaryConnection(SentinelManagedConnection, _TlsConnection):
+    """To whom the Sentinels name."""
 
 
-class _Connection(asyncio.Protocol):
-    """One connection that all tasks of an event loop share.  Replies come in the order of the requests."""
+class _PrimaryPool(SentinelConnectionPool):
+    """The connections to whom the Sentinels name; those to the Sentinels are closed with them."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport
-        self._replies = Replies()
-        self._asked: deque[_Asked] = deque()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._is_lost = False
-
-    def is_usable(self) -> bool:
-        """Whether it is open and nothing has come that nobody asked for: neither bytes nor the end."""
-        return not self._is_lost and (bool(self._asked) or not self._poll(0))
-
-    def ask(self, data: bytes, count: int) -> asyncio.Future[list[Reply]]:
-        """Send; the replies will be in the future.  If that is cancelled, they are dropped."""
-        done: asyncio.Future[list[Reply]] = self._loop.create_future()
-        self._asked.append(_Asked(count, done))
-        self._transport.write(data)
-        return done
-
-    async def exchange(
-        self, data: bytes, count: int, loop: asyncio.AbstractEventLoop, deadline: float
-    ) -> list[Reply]:
-        """Send, and return ``count`` replies.  A server that has let one wait too long is left."""
-        timer = loop.call_at(deadline, self._fail, TimeoutError())
-        try:
-            return await self.ask(data, count)
-        finally:
-            timer.cancel()
-
-    def _fail(self, error: Exception) -> None:
-        self._is_lost = True
-        asked, self._asked = self._asked, deque()
-        for one in asked:
-            if not one.done.done():
-                one.done.set_exception(error)
-        self._transport.abort()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._fail(EOFError())
-
-    async def close(self) -> None:
-        """Close, and wait until that is done."""
-        self.abort()
-        await self._ended
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        poll = select.poll()  # what the event loop has not come to yet
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._poll = poll.poll
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            replies = self._replies.feed(data)
-        except GarbledReplyError as error:
-            self._fail(error)
-            return
-        for reply in replies:
-            if not self._asked:
-                self._fail(GarbledReplyError())
-                return
-            one = self._asked[0]
-            one.found.append(reply)
-            if len(one.found) == one.count:
-                self._asked.popleft()
-                if not one.done.done():
-                    one.done.set_result(one.found)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(EOFError() if exc is None else exc)
-        if not self._ended.done():
-            self._ended.set_result(None)
+    async def aclose(self) -> None:
+        await super().aclose()
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
-async def _connect(node: Node, tls: ssl.SSLContext | None) -> _Connection:
-    loop = asyncio.get_running_loop()
-    if node.path is not None:
-        _, connection = await loop.create_unix_connection(_Connection, node.path)
-        return connection
-    transport, connection = await loop.create_connection(_Connection, node.host, node.port, ssl=tls)
-    transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+#: The store bounds an operation as a whole, so nothing within it has to be.
+_UNTIMED: Final[dict[str, Any]] = {"socket_timeout": None, "socket_connect_timeout": None}
 
 
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork_in_child()
+def _pool_to(place: Place, access: Access, timeout: float) -> ConnectionPool:
+    """Return a pool of connections to ``place``.  Whoever uses it sees to it that there are not too many."""
+    settings: dict[str, Any] = {**access.to_servers, **_UNTIMED, "max_connections": NO_LIMIT}
+    if isinstance(place, Primary):
+        manager = Sentinel([])
+        manager.sentinels = [_sentinel(node, access, timeout * SENTINEL_SHARE) for node in access.sentinels]
+        return _PrimaryPool(  # type: ignore[no-untyped-call]
+            place.name,
+            manager,
+            connection_class=_PrimaryConnection,
+            redis_connect_func=_meet_primary,
+            tls=access.tls,
+            **settings,
+        )
+    if place.path is not None:
+        return ConnectionPool(UnixDomainSocketConnection, path=place.path, **settings)
+    return ConnectionPool(_TlsConnection, host=place.host, port=place.port, tls=access.tls, **settings)
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _sentinel(node: Node, access: Access, timeout: float) -> Redis:
+    pool = ConnectionPool(
+        _TlsConnection,
+        host=node.host,
+        port=node.port,
+        tls=access.tls,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        **access.to_sentinels,
+    )
+    return Redis.from_pool(pool)
+
+
+async def _meet_primary(connection: AbstractConnection) -> None:
+    """Make sure that it is one: a Sentinel may be the last to hear of a failover."""
+    await connection.on_connect()
+    await connection.send_command("ROLE")
+    role: Any = await connection.read_response()
+    if role[0] != b"master":
+        raise NotThePrimaryError

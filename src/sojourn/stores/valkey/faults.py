@@ -2,102 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
+
+from redis import exceptions, sentinel
+from redis.asyncio import sentinel as aio_sentinel
 
 from sojourn.errors import StoreTimeoutError, StoreUnavailableError
-from sojourn.stores.valkey.protocol import GarbledReplyError, Refusal
 
 if TYPE_CHECKING:
-    from sojourn.stores.valkey.nodes import Node
-    from sojourn.stores.valkey.protocol import Reply
+    from sojourn.stores.valkey.nodes import Place
 
-__all__ = [
-    "FAILURES",
-    "NotSentError",
-    "all_busy",
-    "check_greeting",
-    "closed",
-    "not_reached",
-    "refused",
-    "translated",
-]
+__all__ = ["NotSentError", "NotThePrimaryError", "all_busy", "closed", "refused", "translated"]
 
-#: What an exchange may raise.
-FAILURES = (OSError, EOFError, GarbledReplyError)
-
-_WHAT_TO_DO = {
-    "LOADING": "it is still reading its data from the disk: wait",
-    "READONLY": "it is a replica, where nothing can be written: give the primary, or the Sentinels",
+#: Refusals that redis-py has a class for.  Subclasses come first.
+_KINDS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (exceptions.BusyLoadingError, "it is still reading its data from the disk: wait"),
+    (exceptions.AuthenticationError, "user or password are missing or wrong: check username and password"),
+    (
+        exceptions.NoPermissionError,
+        "its user may not do that: allow it the commands and keys that the documentation lists",
+    ),
+    (
+        exceptions.ReadOnlyError,
+        "it is a replica, where nothing can be written: give the primary, or the Sentinels",
+    ),
+    (
+        exceptions.OutOfMemoryError,
+        "its memory is full: raise maxmemory; sessions ask for maxmemory-policy noeviction",
+    ),
+    (exceptions.ClusterDownError, "the Cluster misses some of its nodes: start them"),
+    (exceptions.MasterDownError, "it has lost its primary: start that or let a replica take over"),
+    (exceptions.TryAgainError, "the Cluster is moving these keys to another node: try again"),
+    (
+        exceptions.AskError,  # and MovedError, its subclass
+        "the servers form a Cluster: pass cluster=True (redis+cluster:// in an address)",
+    ),
+)
+#: The others, by their first word.
+_WORDS: Final = {
     "NOREPLICAS": "too few replicas are in reach (min-replicas-to-write): start them or lower that",
     "MISCONF": "it cannot write to its disk, and so refuses writes: free some space, look into its log",
-    "OOM": "its memory is full: raise maxmemory; sessions ask for maxmemory-policy noeviction",
-    "NOAUTH": "it asks for a password: give password, and username if it has users",
-    "WRONGPASS": "user or password are wrong: check username and password",
-    "NOPERM": "its user may not do that: allow it the commands and keys that the documentation lists",
-    "CLUSTERDOWN": "the Cluster misses some of its nodes: start them",
-    "MASTERDOWN": "it has lost its primary: start that or let a replica take over",
-    "TRYAGAIN": "the Cluster is moving these keys to another node: try again",
-    "MOVED": "the servers form a Cluster: pass cluster=True (redis+cluster:// in an address)",
     "BUSY": "a script keeps it busy: wait, or end that by SCRIPT KILL",
     "WRONGTYPE": "another application keeps something else under our names: choose another key_prefix",
 }
+_WORD: Final = re.compile("[A-Z]{2,16}")
 
 
 class NotSentError(StoreUnavailableError):
     """The request never left: whatever it was, it may be sent again."""
 
 
-def translated(error: Exception, node: Node, timeout: float) -> StoreUnavailableError:
-    """Translate what an exchange raised; name the server and what to do."""
-    if isinstance(error, TimeoutError):
-        return StoreTimeoutError(
-            f"the server at {node} did not answer within {timeout:g} s; check that it runs and can be "
-            "reached, or raise timeout"
-        )
-    return StoreUnavailableError(f"the server at {node} {_said(error)}")
+class NotThePrimaryError(exceptions.ConnectionError):
+    """Whom the Sentinels named has become a replica."""
 
 
-def not_reached(error: Exception, node: Node, timeout: float) -> StoreUnavailableError:
-    """Translate what connecting raised."""
-    if isinstance(error, TimeoutError):
+def refused(refusal: Exception, place: Place) -> StoreUnavailableError:
+    """Translate an error reply.  Its text is not shown: it may quote what was sent."""
+    word = str(refusal).partition(" ")[0]
+    word = word if _WORD.fullmatch(word) else ""
+    hint = _hint(refusal) or _WORDS.get(word)
+    if hint is None:
+        hint = "it has to be Redis 6.2 or later, or Valkey, with scripts allowed; look into its log"
+    return StoreUnavailableError(f"{place} refused{word and f' ({word})'}: {hint}")
+
+
+def _hint(refusal: Exception) -> str | None:
+    return next((hint for kind, hint in _KINDS if isinstance(refusal, kind)), None)
+
+
+def translated(error: Exception, place: Place, timeout: float, *, is_sent: bool) -> StoreUnavailableError:
+    """Translate whatever came of connecting, or of sending and waiting for a reply."""
+    if isinstance(error, TimeoutError | exceptions.TimeoutError):
+        what = "did not answer" if is_sent else "could not be reached"
         return StoreTimeoutError(
-            f"no connection to the server at {node} within {timeout:g} s; check that it runs and can be "
-            "reached, or raise timeout"
+            f"{place} {what} within {timeout:g} s; check that it runs and can be reached, or raise timeout"
         )
-    return NotSentError(f"the server at {node} {_said(error)}")
+    if _hint(error) is not None:
+        return refused(error, place)
+    said = f"{place} {_said(error)}"
+    return StoreUnavailableError(said) if is_sent else NotSentError(said)
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, GarbledReplyError):
+    if isinstance(error, sentinel.MasterNotFoundError | aio_sentinel.MasterNotFoundError):
+        return "is not known to any Sentinel that answers; check that name and that the Sentinels run"
+    if not isinstance(error, exceptions.ConnectionError | OSError):
         return "answered nonsense; check that it is a Redis or Valkey, and whether it expects TLS"
-    if isinstance(error, EOFError):
+    below = error.__context__
+    if isinstance(error, NotThePrimaryError) or isinstance(below, exceptions.ReadOnlyError):
+        return "is a replica now; the next request asks the Sentinels again"
+    reason = getattr(below, "strerror", None)
+    if reason is None:
         return "hung up; check that it runs, and whether it expects TLS"
-    reason = getattr(error, "strerror", None) or type(error).__name__
     return f"cannot be reached ({reason}); check that it runs and listens there"
 
 
-def refused(refusal: Refusal, node: Node) -> StoreUnavailableError:
-    """Translate an error reply.  Only its first word is shown: the rest may quote what was sent."""
-    hint = _WHAT_TO_DO.get(refusal.code)
-    if hint is None:
-        hint = "it has to be Redis 6.2 or later, or Valkey, with scripts allowed; look into its log"
-    return StoreUnavailableError(f"the server at {node} answered {refusal.code}: {hint}")
-
-
-def check_greeting(replies: list[Reply], node: Node) -> None:
-    """Raise if a new connection was not received as it should be."""
-    for reply in replies:
-        if isinstance(reply, Refusal):
-            raise refused(reply, node)
-        if isinstance(reply, list) and reply[:1] != [b"master"]:  # what ROLE answers
-            raise NotSentError(f"the server at {node} is not the primary any more; wait for the Sentinels")
-
-
-def all_busy(node: Node, connections: int, timeout: float) -> StoreTimeoutError:
+def all_busy(connections: int, timeout: float) -> StoreTimeoutError:
     """Return what to raise when no connection came back in time."""
     return StoreTimeoutError(
-        f"all {connections} connections to the server at {node} were busy for {timeout:g} s; "
-        "raise max_connections"
+        f"all {connections} connections were busy for {timeout:g} s; raise max_connections"
     )
 
 

@@ -1,17 +1,18 @@
-"""Where servers listen."""
+"""Where servers are, and how to speak with them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sojourn.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
-__all__ = ["Node", "nodes_of"]
+__all__ = ["Access", "Node", "Place", "Primary", "nodes_of"]
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[\w.-]+)(?::(?P<port>\d{1,5}))?")
 
@@ -43,6 +44,48 @@ class Node:
         if self.path is not None:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """Whichever server the Sentinels say is the primary of this name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        """Return it as messages name it."""
+        return f"the primary of {self.name!r}"
+
+
+#: Where a request goes.
+Place: TypeAlias = Node | Primary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How to speak with servers, and with the Sentinels who know them."""
+
+    username: str | None
+    password: str | None
+    database: int
+    sentinels: Sequence[Node]
+    sentinel_username: str | None
+    sentinel_password: str | None
+    tls: ssl.SSLContext | None
+
+    @property
+    def to_servers(self) -> dict[str, Any]:
+        """What redis-py's connections to servers are made with."""
+        return {"username": self.username, "password": self.password, "db": self.database, **_ALWAYS}
+
+    @property
+    def to_sentinels(self) -> dict[str, Any]:
+        """Likewise to Sentinels, who have users of their own and no databases."""
+        return {"username": self.sentinel_username, "password": self.sentinel_password, **_ALWAYS}
+
+
+#: RESP2, for RESP3 asks for HELLO and has nothing that is of use here.
+_ALWAYS = {"protocol": 2}
 
 
 def nodes_of(addresses: str | Sequence[str], *, default_port: int) -> tuple[Node, ...]:

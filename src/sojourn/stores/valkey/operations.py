@@ -1,14 +1,18 @@
 """The operations, written once: what to ask of the server and what to make of the replies.
 
-As generators that yield a :class:`~sojourn.stores.valkey.routing.Request` and are sent the replies;
+As generators that yield a :class:`~sojourn.stores.valkey.routing.Request` and are sent the reply;
 :mod:`~sojourn.stores.valkey.store` and :mod:`~sojourn.stores.valkey.aio` carry them out.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NoReturn
+from weakref import WeakSet
+
+from redis.exceptions import NoScriptError
 
 from sojourn.clock import SystemClock
 from sojourn.errors import (
@@ -22,9 +26,8 @@ from sojourn.errors import (
 from sojourn.record import Version
 from sojourn.stores.valkey import scripts
 from sojourn.stores.valkey.item import ForeignItemError, decode, encode, instant_bytes, version_bytes
-from sojourn.stores.valkey.nodes import nodes_of
-from sojourn.stores.valkey.protocol import Refusal, command
-from sojourn.stores.valkey.routing import ClusterRoutes, OneServer, SentinelRoutes
+from sojourn.stores.valkey.nodes import Access, Primary, nodes_of
+from sojourn.stores.valkey.routing import ClusterRoutes, OnePlace
 
 if TYPE_CHECKING:
     import ssl
@@ -34,8 +37,7 @@ if TYPE_CHECKING:
     from sojourn.record import Record
     from sojourn.stores.valkey.item import Item
     from sojourn.stores.valkey.nodes import Node
-    from sojourn.stores.valkey.protocol import Reply, Word
-    from sojourn.stores.valkey.routing import Routes, Steps
+    from sojourn.stores.valkey.routing import Routes, Steps, Word
     from sojourn.stores.valkey.scripts import Script
 
 __all__ = ["Operations"]
@@ -92,15 +94,24 @@ class Operations:
         self._index_prefix = self._prefix + b"of:"
         #: What scripts get first: see :mod:`sojourn.stores.valkey.scripts`.
         self._names = (b"" if cluster else self._index_prefix, self._prefix)
-        self._greeting = _greeting(username, password, database=database, is_primary=sentinel is not None)
-        self._sentinel_greeting = _greeting(
-            sentinel_username, sentinel_password, database=0, is_primary=False
+        self._access = Access(
+            username=username,
+            password=password,
+            database=database,
+            sentinels=() if sentinel is None else self.nodes,
+            sentinel_username=sentinel_username,
+            sentinel_password=sentinel_password,
+            tls=tls,
         )
         self._timeout = timeout
         self._max_connections = max_connections
         self._cap = max_sessions_per_subject
-        self._tls = tls
         self._clock: Clock = SystemClock() if clock is None else clock
+        _stores.add(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave the connections to the parent."""
+        raise NotImplementedError
 
     # Store
 
@@ -110,15 +121,15 @@ class Operations:
         until = yield from self._index_first(record)
         value = encode(record, version, indexed_until=until, moved_from=moved_from)
         if record.subject is None or self._is_cluster:
-            request = command("SET", key, value, "PXAT", _expiry(record), "NX")
-            made = (yield from self._routes.ask(key, request)) is not None
+            answer = yield from self._routes.ask(key, "SET", key, value, "PXAT", _expiry(record), "NX")
+            if answer != b"OK":
+                _refuse(scripts.TAKEN if answer is None else answer)
         else:
             answer = yield from self._script(
                 scripts.CREATE, [key], value, _expiry(record), record.key, self._cap or 0
             )
-            made = answer == scripts.DONE
-        if not made:
-            raise _taken()
+            if answer != scripts.DONE:
+                _refuse(answer)
         yield from self._trim_to_cap(record)
         return version
 
@@ -128,7 +139,7 @@ class Operations:
 
     def _item(self, key: str) -> Steps[Item | None]:
         name = self._key(key)
-        value = yield from self._routes.ask(name, command("GET", name))
+        value = yield from self._routes.ask(name, "GET", name)
         return None if value is None else _decoded(key, value)
 
     def _update(self, record: Record, expected_version: Version) -> Steps[Version]:
@@ -150,7 +161,7 @@ class Operations:
 
     def _write(
         self, record: Record, version: Version, key: bytes, expected_version: Version, until: int
-    ) -> Steps[Reply]:
+    ) -> Steps[object]:
         return (
             yield from self._script(
                 scripts.UPDATE,
@@ -167,11 +178,11 @@ class Operations:
         name = self._key(key)
         words = (instant_bytes(idle_deadline), idle_deadline, key)
         answer = yield from self._script(scripts.TOUCH, [name], *words, b"")
-        if isinstance(answer, bytes):  # on a Cluster: whose it is
+        if self._is_cluster and isinstance(answer, bytes):  # whose it is
             until = self._lasting(idle_deadline)
             yield from self._enter(answer, key, until)
             answer = yield from self._script(scripts.TOUCH, [name], *words, instant_bytes(until))
-        return answer == scripts.DONE
+        return _lived(answer)
 
     def _move(self, old_key: str, expected_version: Version, record: Record) -> Steps[Version]:
         if self._is_cluster:
@@ -215,11 +226,11 @@ class Operations:
             return  # nobody has its token, and why it was to be undone is the error to raise
 
     def _delete(self, key: str) -> Steps[bool]:
-        return (yield from self._end(key)) == scripts.DONE
+        return _lived((yield from self._end(key)))
 
     def _end(
         self, key: str, *, expected_version: Version | None = None, subject: bytes = b""
-    ) -> Steps[Reply]:
+    ) -> Steps[object]:
         version = b"" if expected_version is None else version_bytes(expected_version)
         return (yield from self._script(scripts.DELETE, [self._key(key)], key, version, subject))
 
@@ -263,7 +274,9 @@ class Operations:
     def _delete_subject(self, subject: bytes, except_key: str | None) -> Steps[int]:
         if not self._is_cluster:
             answer = yield from self._script(scripts.DELETE_SUBJECT, [self._index(subject)], except_key or "")
-            return answer if isinstance(answer, int) else 0
+            if not isinstance(answer, int):
+                raise _nonsense()
+            return answer
         ended: set[str] = set()
         moves: dict[str, str] = {}
         while True:
@@ -311,13 +324,13 @@ class Operations:
 
     # On the wire
 
-    def _script(self, script: Script, keys: Sequence[bytes], *words: Word) -> Steps[Reply]:
+    def _script(self, script: Script, keys: Sequence[bytes], *words: Word) -> Steps[object]:
         """Run a script by its digest; a server that does not know it yet is sent the text."""
         rest = (len(keys), *keys, *self._names, *words)
-        reply = yield from self._routes.ask(keys[0], command("EVALSHA", script.digest, *rest))
-        if isinstance(reply, Refusal):  # NOSCRIPT: nothing was done
-            reply = yield from self._routes.ask(keys[0], command("EVAL", script.text, *rest))
-        return reply
+        try:
+            return (yield from self._routes.ask(keys[0], "EVALSHA", script.digest, *rest))
+        except NoScriptError:  # nothing was done
+            return (yield from self._routes.ask(keys[0], "EVAL", script.text, *rest))
 
     def _key(self, key: str) -> bytes:
         if _KEY.fullmatch(key) is None:
@@ -334,30 +347,19 @@ def _routes(nodes: Sequence[Node], *, cluster: bool, sentinel: str | None) -> Ro
     if cluster or sentinel is not None:
         if any(node.path is not None for node in nodes):
             raise ConfigurationError("a Cluster and Sentinels are reached by host and port, not by a socket")
-        return ClusterRoutes(nodes) if sentinel is None else SentinelRoutes(nodes, sentinel)
+        return ClusterRoutes(nodes) if sentinel is None else OnePlace(Primary(sentinel))
     if len(nodes) > 1:
         raise ConfigurationError(
             f"{len(nodes)} servers given; say cluster=True if they form a Cluster, sentinel='name' if they "
             "are Sentinels, else give one"
         )
-    return OneServer(nodes[0])
+    return OnePlace(nodes[0])
 
 
-def _greeting(username: str | None, password: str | None, *, database: int, is_primary: bool) -> list[bytes]:
-    """Return the commands a new connection begins with; all have to be answered without an error."""
-    greeting: list[bytes] = []
-    if password is not None:
-        words = (password,) if username is None else (username, password)
-        greeting.append(command("AUTH", *words))
-    if database:
-        greeting.append(command("SELECT", database))
-    if is_primary:
-        greeting.append(command("ROLE"))
-    return greeting
-
-
-def _strings(reply: Reply) -> list[bytes]:
-    return [word for word in reply if isinstance(word, bytes)] if isinstance(reply, list) else []
+def _strings(reply: object) -> list[bytes]:
+    if not isinstance(reply, list):
+        raise _nonsense()
+    return reply
 
 
 def _expiry(record: Record) -> int:
@@ -365,7 +367,7 @@ def _expiry(record: Record) -> int:
     return max(1, record.expires_at)
 
 
-def _decoded(key: str, value: Reply) -> Item:
+def _decoded(key: str, value: object) -> Item:
     try:
         return decode(key, value if isinstance(value, bytes) else b"")
     except ForeignItemError as error:
@@ -375,17 +377,36 @@ def _decoded(key: str, value: Reply) -> Item:
         ) from error
 
 
-def _refuse(answer: Reply) -> NoReturn:
+def _lived(answer: object) -> bool:
+    if answer not in (scripts.DONE, scripts.GONE):
+        _refuse(answer)
+    return answer == scripts.DONE
+
+
+def _refuse(answer: object) -> NoReturn:
     if answer == scripts.GONE:
         raise SessionGoneError("the session has ended; nothing was written")
     if answer == scripts.TAKEN:
-        raise _taken()
+        raise DuplicateKeyError("a living session has this key already, nothing was written; use a new token")
     if answer == scripts.CONFLICT:
         raise ConflictError(
             "the session was written by somebody else since; load it and apply the change again"
         )
-    raise StoreUnavailableError("the server answered a script with something else than it can say")
+    raise _nonsense()
 
 
-def _taken() -> DuplicateKeyError:
-    return DuplicateKeyError("a living session has this key already, nothing was written; use a new token")
+def _nonsense() -> StoreUnavailableError:
+    return StoreUnavailableError(
+        "what came is no answer to what was asked; check that the server is a Redis or Valkey"
+    )
+
+
+_stores: WeakSet[Operations] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for store in tuple(_stores):
+        store.after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -86,7 +86,7 @@ local function trim(index)
 end
 
 local function enter(index, member, expires)
-  redis.call('ZADD', index, whole(expires), member)
+  redis.call('ZADD', index, expires, member)
   trim(index)
   local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
   if last[2] then redis.call('PEXPIREAT', index, whole(tonumber(last[2]))) end
@@ -112,7 +112,7 @@ local function cap(index, kept, most)
 end
 
 local function put(key, value, expires, member, most, before)
-  redis.call('SET', key, value, 'PXAT', whole(expires))
+  redis.call('SET', key, value, 'PXAT', expires)
   local subject = subject_of(value)
   if before and before ~= subject then redis.call('ZREM', index_of(before), member) end
   if subject then
@@ -131,7 +131,7 @@ def _script(text: bytes) -> Script:
 #: elsewhere, and for a session without subject, SET ... NX does.
 CREATE: Final = _script(b"""
 if redis.call('EXISTS', KEYS[1]) == 1 then return -3 end
-put(KEYS[1], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), nil)
+put(KEYS[1], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), nil)
 return 1
 """)
 
@@ -140,17 +140,17 @@ UPDATE: Final = _script(b"""
 local found = head(KEYS[1])
 if not found then return 0 end
 if found:sub(2, 17) ~= ARGV[7] then return -1 end
-local value, expires = ARGV[3], tonumber(ARGV[4])
+local value = ARGV[3]
 if of ~= '' then
-  put(KEYS[1], value, expires, ARGV[5], tonumber(ARGV[6]), subject_in(KEYS[1], found))
+  put(KEYS[1], value, ARGV[4], ARGV[5], tonumber(ARGV[6]), subject_in(KEYS[1], found))
   return 1
 end
-local subject = subject_of(value)
+local subject, expires = subject_of(value), tonumber(ARGV[4])
 if subject and instant(value, 34) < expires then
   if subject ~= subject_in(KEYS[1], found) or instant(found, 34) < expires then return -2 end
   value = value:sub(1, 33) .. found:sub(34, 41) .. value:sub(42)
 end
-redis.call('SET', KEYS[1], value, 'PXAT', whole(expires))
+redis.call('SET', KEYS[1], value, 'PXAT', ARGV[4])
 return 1
 """)
 
@@ -159,14 +159,14 @@ return 1
 TOUCH: Final = _script(b"""
 local found = head(KEYS[1])
 if not found then return 0 end
-local expires = math.min(tonumber(ARGV[4]), instant(found, 26))
+local expires = whole(math.min(tonumber(ARGV[4]), instant(found, 26)))
 local subject = subject_in(KEYS[1], found)
-if of == '' and subject and instant(found, 34) < expires then
+if of == '' and subject and instant(found, 34) < tonumber(expires) then
   if ARGV[6] == '' then return subject end
   redis.call('SETRANGE', KEYS[1], 33, ARGV[6])
 end
 redis.call('SETRANGE', KEYS[1], 17, ARGV[3])
-redis.call('PEXPIREAT', KEYS[1], whole(expires))
+redis.call('PEXPIREAT', KEYS[1], expires)
 if of ~= '' and subject then enter(index_of(subject), ARGV[5], expires) end
 return 1
 """)
@@ -181,7 +181,7 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return -3 end
 local before = subject_in(KEYS[1], found)
 redis.call('DEL', KEYS[1])
 if before then redis.call('ZREM', index_of(before), ARGV[8]) end
-put(KEYS[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), nil)
+put(KEYS[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), nil)
 return 1
 """)
 
@@ -199,7 +199,7 @@ return 1
 
 #: KEYS: the index.  ARGV 3: member, 4: until when.  On a Cluster, before the session is written.
 INDEX: Final = _script(b"""
-enter(KEYS[1], ARGV[3], tonumber(ARGV[4]))
+enter(KEYS[1], ARGV[3], ARGV[4])
 return 1
 """)
 

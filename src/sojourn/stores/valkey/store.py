@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import select
-import socket
 import threading
-from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakSet
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis.exceptions import ResponseError
 
 from sojourn.errors import StoreError
-from sojourn.stores.valkey.faults import (
-    FAILURES,
-    all_busy,
-    check_greeting,
-    closed,
-    not_reached,
-    translated,
-)
+from sojourn.stores.valkey.connections import Deadline, pool_to
+from sojourn.stores.valkey.faults import all_busy, closed, translated
 from sojourn.stores.valkey.operations import Operations
-from sojourn.stores.valkey.protocol import GarbledReplyError, Replies
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
+    from redis.connection import ConnectionPool
+
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
-    from sojourn.stores.valkey.nodes import Node
-    from sojourn.stores.valkey.protocol import Reply
+    from sojourn.stores.valkey.nodes import Place
     from sojourn.stores.valkey.routing import Request, Steps
 
 __all__ = ["ValkeyStore"]
 
 T = TypeVar("T")
-
-_stores: WeakSet[ValkeyStore] = WeakSet()
 
 
 class ValkeyStore(Operations):
@@ -97,10 +88,11 @@ class ValkeyStore(Operations):
             max_sessions_per_subject=max_sessions_per_subject,
             clock=clock,
         )
-        self._pools: dict[tuple[Node, bool], _Pool] = {}
-        self._lock = threading.Lock()
+        self._deadline = Deadline(self._clock)
         self._closed = False
-        _stores.add(self)
+        self._pools: dict[Place, ConnectionPool] = {}
+        self._lock = threading.Lock()
+        self._room = _room_for(max_connections)
 
     # Store
 
@@ -147,7 +139,7 @@ class ValkeyStore(Operations):
             self._closed = True
             pools, self._pools = self._pools, {}
         for pool in pools.values():
-            pool.close()
+            pool.disconnect(inuse_connections=False)  # the others when they have come back
 
     # SubjectIndex
 
@@ -166,203 +158,75 @@ class ValkeyStore(Operations):
         return self._run(self._delete_subject(subject, except_key))
 
     def _run(self, steps: Steps[T]) -> T:
-        clock = self._clock
-        deadline = clock.monotonic() + self._timeout
-        answer: list[Reply] | None = None
-        error: StoreError | None = None
+        self._deadline.at = self._clock.monotonic() + self._timeout
+        room = self._room
         try:
+            room.get(timeout=self._timeout)
+        except Empty:
+            raise all_busy(self._max_connections, self._timeout) from None
+        try:
+            request = next(steps)
             while True:
-                request = steps.send(answer) if error is None else steps.throw(error)
-                error = None
                 try:
-                    answer = self._pool(request).exchange(request, clock, deadline)
-                except StoreError as raised:
-                    error = raised
+                    reply = self._exchange(request)
+                except (StoreError, ResponseError) as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(reply)
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            room.put(None)
 
-    def _pool(self, request: Request) -> _Pool:
-        pool = self._pools.get((request.node, request.is_for_sentinel))
+    def _exchange(self, request: Request) -> Any:
+        """Return the reply.  Raises ``ResponseError`` if it is a refusal, else ``StoreUnavailableError``."""
+        pool, deadline = self._pool(request.place), self._deadline
+        until, is_sent = deadline.at, False
+        if request.share < 1:
+            deadline.at -= deadline.left(1 - request.share)
+        try:
+            connection = pool.get_connection()
+            try:
+                is_sent = True
+                if request.asking:
+                    connection.send_command("ASKING")
+                    connection.read_response()
+                connection.send_command(*request.words)
+                return connection.read_response()
+            except ResponseError:
+                raise
+            except BaseException:  # the rest of a reply may still come: nobody else is to get it
+                connection.disconnect()
+                raise
+            finally:
+                pool.release(connection)
+        except ResponseError:
+            raise
+        except Exception as error:  # redis-py's parsers raise anything when they are fed garbage
+            raise translated(error, request.place, self._timeout, is_sent=is_sent) from error
+        finally:
+            deadline.at = until
+
+    def _pool(self, place: Place) -> ConnectionPool:
+        pool = self._pools.get(place)
         if pool is not None:
             return pool
         with self._lock:
             if self._closed:
                 raise closed()
-            greeting = self._sentinel_greeting if request.is_for_sentinel else self._greeting
-            made = _Pool(
-                request.node, greeting, size=self._max_connections, timeout=self._timeout, tls=self._tls
-            )
-            return self._pools.setdefault((request.node, request.is_for_sentinel), made)
+            return self._pools.setdefault(place, pool_to(place, self._access, self._deadline))
 
     def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent."""
+        """Leave the connections to the parent: redis-py closes the child's copies, not what they lead to."""
+        self._pools = {}
         self._lock = threading.Lock()
-        pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            pool.close()  # the child's copies; the parent's stay
+        self._room = _room_for(self._max_connections)
 
 
-class _Pool:
-    """The connections to one server; the one used last is used next."""
-
-    def __init__(
-        self,
-        node: Node,
-        greeting: list[bytes],
-        *,
-        size: int,
-        timeout: float,
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        self._node = node
-        self._greeting = greeting
-        self._size = size
-        self._timeout = timeout
-        self._tls = tls
-        self._room = threading.Semaphore(size)
-        self._idle: list[_Connection] = []
-        self._closed = False
-
-    def exchange(self, request: Request, clock: Clock, deadline: float) -> list[Reply]:
-        """Return the replies.  Raises ``StoreUnavailableError``, ``StoreTimeoutError``."""
-        if request.share < 1:
-            now = clock.monotonic()
-            deadline = now + (deadline - now) * request.share
-        room = self._room
-        if not room.acquire(timeout=max(0.0, deadline - clock.monotonic())):
-            raise all_busy(self._node, self._size, self._timeout)
-        try:
-            connection = self._take(clock, deadline)
-            try:
-                replies = connection.exchange(request.data, request.replies, clock, deadline)
-            except BaseException:  # the rest of a reply may still come: nobody else is to get it
-                connection.close()
-                raise
-            self._give_back(connection)
-        except FAILURES as error:
-            raise translated(error, self._node, self._timeout) from error
-        else:
-            return replies
-        finally:
-            room.release()
-
-    def _take(self, clock: Clock, deadline: float) -> _Connection:
-        if self._closed:
-            raise closed()
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if connection.is_quiet():
-                return connection
-            connection.close()
-        try:
-            return self._open(clock, deadline)
-        except FAILURES as error:
-            raise not_reached(error, self._node, self._timeout) from error
-
-    def _open(self, clock: Clock, deadline: float) -> _Connection:
-        connection = _Connection(_connect(self._node, self._tls, clock, deadline))
-        try:
-            if self._greeting:
-                greeting = self._greeting
-                replies = connection.exchange(b"".join(greeting), len(greeting), clock, deadline)
-                check_greeting(replies, self._node)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _give_back(self, connection: _Connection) -> None:
-        self._idle.append(connection)
-        if self._closed:
-            self.close()
-
-    def close(self) -> None:
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
-
-
-class _Connection:
-    """One connection, used by one thread at a time."""
-
-    __slots__ = ("_poll", "_replies", "_socket")
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-        self._replies = Replies()
-        poll = select.poll()
-        poll.register(connected, select.POLLIN)
-        self._poll = poll.poll
-
-    def is_quiet(self) -> bool:
-        """Whether nothing has come that nobody asked for: neither bytes nor the end."""
-        return not self._poll(0)
-
-    def exchange(self, data: bytes, count: int, clock: Clock, deadline: float) -> list[Reply]:
-        """Send, and return ``count`` replies."""
-        connected = self._socket
-        connected.settimeout(_left(clock, deadline))
-        connected.sendall(data)
-        found: list[Reply] = []
-        while len(found) < count:
-            connected.settimeout(_left(clock, deadline))
-            received = connected.recv(65536)
-            if not received:
-                raise EOFError
-            found += self._replies.feed(received)
-        if len(found) > count or not self._replies.is_empty:
-            raise GarbledReplyError
-        return found
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _left(clock: Clock, deadline: float) -> float:
-    left = deadline - clock.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _connect(node: Node, tls: ssl.SSLContext | None, clock: Clock, deadline: float) -> socket.socket:
-    if node.path is not None:
-        return _connected(socket.AF_UNIX, node.path, clock, deadline)
-    failure: OSError | None = None
-    for family, _, _, _, address in socket.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM):
-        try:
-            connected = _connected(family, address, clock, deadline)
-        except OSError as error:
-            failure = error
-            continue
-        try:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.settimeout(_left(clock, deadline))
-            return connected if tls is None else tls.wrap_socket(connected, server_hostname=node.host)
-        except BaseException:
-            connected.close()
-            raise
-    raise failure or OSError("no address")
-
-
-def _connected(family: int, address: object, clock: Clock, deadline: float) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.settimeout(_left(clock, deadline))
-        made.connect(address)  # type: ignore[arg-type]
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork_in_child()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _room_for(most: int) -> SimpleQueue[None]:
+    """Return a place for each of so many connections: a semaphore that costs a tenth of Python's own."""
+    room: SimpleQueue[None] = SimpleQueue()
+    for _ in range(most):
+        room.put(None)
+    return room
