@@ -9,7 +9,7 @@ WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-servers test-deep promises test-all bench docs lint format clean
+.PHONY: help demo test test-deep promises test-all bench docs lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -19,12 +19,7 @@ demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 fo
 
 test: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
 	@tools/debian_packages.sh memcached redis-server postgres=postgresql mariadbd=mariadb-server
-	PYTHONPATH=$(WHEEL) $(RUN)/pytest --ignore-glob='tests/stores/test_valkey*' $(ARGS)
-
-# Apart until the Django engine on this store lands: some of these tests still depend on the machine's speed.
-test-servers: $(VENV)/.test $(WHEEL)  ## Run the tests of the Valkey store, on real servers
-	@tools/debian_packages.sh memcached redis-server
-	PYTHONPATH=$(WHEEL) $(RUN)/pytest tests/stores/test_valkey*.py $(ARGS)
+	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
 
 test-deep: $(VENV)/.test  ## Play random histories of requests and faults on every store for 20 minutes
 	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model $(ARGS)
@@ -36,7 +31,6 @@ test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 
 	$(PYTHON) tools/test_all.py $(ARGS)
 
 bench: $(VENV)/.bench  ## Measure speed beside Django's engines and the raw driver (ARGS=--quick)
-	@tools/debian_packages.sh memcached redis-server
 	@$(RUN)/python -m bench $(ARGS)
 
 docs: $(VENV)/.docs  ## Build the documentation in docs/_build
