@@ -187,6 +187,7 @@ def test_tls_of_redis(made: Callable[..., dict[str, Any]]) -> None:
     assert (strict.verify_mode, strict.check_hostname) == (ssl.CERT_REQUIRED, True)
     for lax in (context("rediss://h:1", ssl_cert_reqs=None), context("rediss://h:1?ssl_cert_reqs=none")):
         assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
+    assert context("rediss://h:1?ssl=true").verify_mode == ssl.CERT_REQUIRED
     named = context("rediss://h:1?ssl_check_hostname=false", ssl_min_version=ssl.TLSVersion.TLSv1_3)
     assert (named.verify_mode, named.check_hostname) == (ssl.CERT_REQUIRED, False)
     assert named.minimum_version is ssl.TLSVersion.TLSv1_3

@@ -59,7 +59,7 @@ _DJANGO_REDIS: Final = frozenset(
         *("REPLICA_READ_ONLY", "SERIALIZER", "SOCKET_CONNECT_TIMEOUT"),
     }
 )
-_POOLS: Final = frozenset({"BlockingConnectionPool", "ConnectionPool", "SentinelConnectionPool"})
+_POOLS: Final = frozenset({"BlockingConnectionPool", "ConnectionPool"})
 _CLIENTS: Final = frozenset({"DefaultClient", "HerdClient", "SentinelClient"})
 _REDIS_CLIENTS: Final = frozenset({"Redis", "StrictRedis"})
 _FACTORIES: Final = frozenset({"ConnectionFactory", "SentinelConnectionFactory"})
@@ -80,14 +80,14 @@ def redis_arguments(entry: CacheEntry, *, timeout: float) -> dict[str, Any]:
     """
     if entry.backend == REDIS:
         url, connection = _primary(entry, ";,"), dict(entry.options)
-        for name, known in (("pool_class", _POOLS - {"SentinelConnectionPool"}), ("serializer", None)):
-            _check_class(entry, name, connection.pop(name, None), known)
+        connection.pop("serializer", None)
+        _check_class(entry, "pool_class", connection.pop("pool_class", None), _POOLS)
     else:
         url, connection = _primary(entry, ","), _of_django_redis(entry)
     sentinels = connection.pop("sentinels", None)
     sentinel_options = dict(connection.pop("sentinel_kwargs", None) or {})
     connection |= _of_query(entry, url)
-    has_tls = url.scheme == "rediss" or bool(connection.pop("ssl", False))
+    has_tls = bool(connection.pop("ssl", False)) or url.scheme == "rediss"
     tls = {name: connection.pop(name) for name in _TLS & connection.keys()}
     entry.check_options(connection, _HONOURED | _HARMLESS)
     if tls and not has_tls:
@@ -135,7 +135,12 @@ def _of_django_redis(entry: CacheEntry) -> dict[str, Any]:
     factory = options.get("CONNECTION_FACTORY") or getattr(settings, "DJANGO_REDIS_CONNECTION_FACTORY", None)
     _check_class(entry, "CONNECTION_FACTORY", factory, _FACTORIES)
     _check_class(entry, "CLIENT_CLASS", options.get("CLIENT_CLASS"), _CLIENTS)
-    _check_class(entry, "CONNECTION_POOL_CLASS", options.get("CONNECTION_POOL_CLASS"), _POOLS)
+    _check_class(
+        entry,
+        "CONNECTION_POOL_CLASS",
+        options.get("CONNECTION_POOL_CLASS"),
+        _POOLS | {"SentinelConnectionPool"},
+    )
     _check_class(entry, "REDIS_CLIENT_CLASS", options.get("REDIS_CLIENT_CLASS"), _REDIS_CLIENTS)
     names = {"USERNAME": "username", "PASSWORD": "password", "SOCKET_TIMEOUT": "socket_timeout"}
     connection = {name: options[theirs] for theirs, name in names.items() if options.get(theirs)}
@@ -146,9 +151,9 @@ def _of_django_redis(entry: CacheEntry) -> dict[str, Any]:
     return connection
 
 
-def _check_class(entry: CacheEntry, option: str, given: Any, known: frozenset[str] | None) -> None:
+def _check_class(entry: CacheEntry, option: str, given: Any, known: frozenset[str]) -> None:
     """Refuse a class that may mean anything: a client for a Cluster, say, or one that shards."""
-    if given is None or known is None or _name(given) in known:
+    if given is None or _name(given) in known:
         return
     raise entry.error(
         f"OPTIONS[{option!r}] is {_name(given)!r}, and what it does about servers is not known: give their "
