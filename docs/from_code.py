@@ -119,11 +119,17 @@ def stores() -> str:
         [
             f"`{store.__module__.removesuffix('.store').removesuffix('.aio')}.{store.__name__}`",
             "asyncio" if inspect.iscoroutinefunction(store.load) else "plain code",
-            *("yes" if issubclass(store, capability) else "no" for capability in _CAPABILITIES),
+            *(_has(store, capability) for capability in _CAPABILITIES),
         ]
         for store in store_classes(sojourn.stores)
     ]
     return _table(head, rows)
+
+
+def _has(store: type[Any], capability: type[Any]) -> str:
+    if "origin" in inspect.signature(store).parameters:
+        return "as its origin"
+    return "yes" if issubclass(store, capability) else "no"
 
 
 def store_classes(package: ModuleType) -> list[Any]:

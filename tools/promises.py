@@ -25,6 +25,7 @@ _ENGINES: Final = {
     "E": re.compile(r"embedded|\bfile\b", re.IGNORECASE),
     "C": re.compile(r"memcached", re.IGNORECASE),
     "R": re.compile(r"valkey|redis", re.IGNORECASE),
+    "D": re.compile(r"(?<!mem)cached", re.IGNORECASE),
     "K": re.compile(r"signed_cookies|test_(cookie_(engine|manager)|sealed_carrier)"),
 }
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import pytest
 
 from sojourn.errors import StoreError
+from sojourn.stores.cached import AsyncCachedStore, CachedStore
 from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
-from sojourn.testing import AsyncInterleaver, Interleaver
+from sojourn.testing import AsyncFaultyStore, AsyncInterleaver, FaultyStore, Interleaver
 from sojourn.testing.machine import AsyncSessionMachine, SessionMachine
 
 if TYPE_CHECKING:
@@ -169,6 +170,19 @@ def _memcached(
     )
 
 
+def _cached(_: object, clock: FakeClock) -> FaultyStore:
+    """Return a store whose operations are not gone into: what others see in between is not theirs to judge.
+
+    Those orders are played in ``tests/stores/test_cached_interleaved.py``.
+    """
+    return FaultyStore(CachedStore(MemoryStore(clock=clock), MemoryStore(clock=clock), clock=clock))
+
+
+def _async_cached(_: object, clock: FakeClock) -> AsyncFaultyStore:
+    cache, origin = (AsyncMemoryStore(MemoryStore(clock=clock)) for _ in range(2))
+    return AsyncFaultyStore(AsyncCachedStore(cache, origin, clock=clock))
+
+
 STORES: Final[dict[str, Kind]] = {
     "memory": Kind(
         make=lambda _, clock: MemoryStore(clock=clock),
@@ -179,6 +193,7 @@ STORES: Final[dict[str, Kind]] = {
         make_async=lambda folder, clock: AsyncEmbeddedStore(_embedded(folder, clock), threads=1),
         empty=_empty_table,
     ),
+    "cached": Kind(make=_cached, make_async=_async_cached, sample=20),
     "memcached": _memcached(MemcachedStore, AsyncMemcachedStore),
     "memcached, its round trips": _memcached(MemcachedInSteps, AsyncMemcachedInSteps, sample=12),
     "3 memcacheds, their round trips": _memcached(
