@@ -28,6 +28,7 @@ __all__ = [
     "FILE",
     "LOCMEM",
     "MEMORY",
+    "SEALED",
     "SQLITE",
     "Contender",
     "DjangoEngine",
@@ -39,6 +40,7 @@ FILE = "Django file"
 DB = "Django db (SQLite WAL)"
 COOKIES = "Django signed_cookies"
 MEMORY = "Sojourn memory"
+SEALED = "Sojourn signed_cookies"
 EMBEDDED = "Sojourn embedded"
 CORE = "Sojourn embedded, no Django"
 DICT = "raw dict"
@@ -172,6 +174,7 @@ def contenders(folder: Path) -> dict[str, Contender]:
         FILE: DjangoEngine("django.contrib.sessions.backends.file"),
         DB: DjangoEngine("django.contrib.sessions.backends.db"),
         COOKIES: DjangoEngine("django.contrib.sessions.backends.signed_cookies"),
+        SEALED: DjangoEngine("sojourn.django.backends.signed_cookies"),
         MEMORY: DjangoEngine("sojourn.django.backends.cache"),
         EMBEDDED: DjangoEngine("sojourn.django.backends.embedded"),
         CORE: Core(Manager(store, keyring, subject_of=_user)),

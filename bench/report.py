@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import django
 
-from bench.contenders import COOKIES, CORE, DB, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SQLITE
+from bench.contenders import COOKIES, CORE, DB, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SEALED, SQLITE
 from bench.data import SIZES
 from bench.wsgi import NONE, own
 
@@ -27,7 +27,8 @@ __all__ = ["Run"]
 _GROUPS: Final = (
     ((LOCMEM, MEMORY, own(MEMORY), DICT), LOCMEM, DICT),
     ((FILE, DB, EMBEDDED, own(EMBEDDED), CORE, SQLITE), DB, SQLITE),
-    ((COOKIES, NONE), None, None),
+    ((COOKIES, SEALED), COOKIES, None),
+    ((NONE,), None, None),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.contenders import DB, EMBEDDED, LOCMEM, MEMORY, SQLITE
+from bench.contenders import COOKIES, DB, EMBEDDED, LOCMEM, MEMORY, SEALED, SQLITE
 from bench.data import SIZES
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Target:
 
 def targets(operations: Medians, loads: Mapping[int, Mapping[str, Load]]) -> list[Target]:
     """Return every target with what this run measured."""
-    found = [*_memory(operations), *_embedded(operations), *_small_key(operations)]
+    found = [*_memory(operations), *_embedded(operations), *_small_key(operations), *_cookies(operations)]
     if loads:
         found += _several_processes(loads[max(loads)])
     return found
@@ -68,6 +68,14 @@ def _small_key(operations: Medians) -> Iterator[Target]:
     for name in (MEMORY, EMBEDDED):
         text = f"{name.removeprefix('Sojourn ')}: reading a small key of 12 KB, times that of 200 B"
         yield Target(text, large[name] / small[name], 2)
+
+
+def _cookies(operations: Medians) -> Iterator[Target]:
+    for operation in ("read", "modify"):
+        for size in (200, 2_000):
+            taken = operations[operation][size]
+            text = f"signed_cookies {operation}, {size} B: so many times faster than Django's signed_cookies"
+            yield Target(text, taken[COOKIES] / taken[SEALED], 2, at_least=True)
 
 
 def _several_processes(loads: Mapping[str, Load]) -> Iterator[Target]:

@@ -214,6 +214,12 @@ class CookieManager(CookieSteps[Store], Manager):
             return run(self.open_steps(token))
         return self.unsealed(token)  # no I/O, so no steps
 
+    def commit(self, session: Session, *, saves: bool = False, idle_timeout: int | None = None) -> Action:
+        """See :meth:`Manager.commit`.  Cookies do not take turns: each request has its own."""
+        if is_token(session.token or ""):
+            return super().commit(session, saves=saves, idle_timeout=idle_timeout)
+        return run(self.commit_steps(session, self.plan(session, saves=saves, idle_timeout=idle_timeout)))
+
 
 class AsyncCookieManager(CookieSteps[AsyncStore], AsyncManager):
     """:class:`CookieManager` for asyncio."""
@@ -237,3 +243,12 @@ class AsyncCookieManager(CookieSteps[AsyncStore], AsyncManager):
             cookie_former=cookie_former,
             **settings,
         )
+
+    async def commit(
+        self, session: Session, *, saves: bool = False, idle_timeout: int | None = None
+    ) -> Action:
+        """See :meth:`CookieManager.commit`."""
+        if is_token(session.token or ""):
+            return await super().commit(session, saves=saves, idle_timeout=idle_timeout)
+        plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
+        return await run_async(self.commit_steps(session, plan))

@@ -51,6 +51,8 @@ class Recorder:
     max_payload: int
     #: Where the records are kept, for messages.
     place: str
+    #: Whether records carry what a listing shows.
+    lists: bool = True
 
     def key(self, token: str) -> str:
         """Return the key under which the session of ``token`` is stored."""
@@ -114,7 +116,7 @@ class Recorder:
         key = source.key if source is not None and token == session.token else self.key(token)
         absolute_deadline = self.policy.absolute_deadline(created_at)
         info = b""
-        if subject is not None:
+        if subject is not None and self.lists:
             ends_at_instant = isinstance(expiry, str | datetime)
             if (
                 former is not None

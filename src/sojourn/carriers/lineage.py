@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sojourn.frozen import frozen
 from sojourn.session import Session
 
 if TYPE_CHECKING:
@@ -17,8 +16,7 @@ __all__ = ["ID_LENGTH", "CarriedSession", "Lineage"]
 ID_LENGTH: Final = 12
 
 
-@frozen()
-class Lineage:
+class Lineage(NamedTuple):
     """Which session a cookie is a state of.  Goes along in each of its cookies, sealed with the data."""
 
     #: Random, the same in all cookies of the session: through saves, renewals, and a stay in a store.

@@ -99,7 +99,7 @@ class CookieSteps(SessionSteps[StoreT]):
         super().__init__(store, keyring, **settings)  # type: ignore[arg-type]  # mypy loses StoreT here
         recorder = self._recorder
         #: Makes the records that go into cookies: sealed as a whole, not each by itself.
-        self._in_clear = replace(recorder, sealing=Unsealed(), place="the cookie")
+        self._in_clear = replace(recorder, sealing=Unsealed(), place="the cookie", lists=False)
         self._recorder = self._spill_recorder = SpillRecorder(
             **{field.name: getattr(recorder, field.name) for field in fields(recorder)}
         )
@@ -212,7 +212,7 @@ class CookieSteps(SessionSteps[StoreT]):
             logger.error("a session cannot be taken over from its cookie: %s", error)  # noqa: TRY400
             return None
         record = _mortal(record, made_at)
-        return replace(lineage, latest=record.idle_deadline), record
+        return lineage._replace(latest=record.idle_deadline), record
 
     # Commit
 
@@ -255,14 +255,15 @@ class CookieSteps(SessionSteps[StoreT]):
         spilled = source is not None and is_token(session.token or "")
         lineage = Lineage.new() if session.lineage is None else session.lineage
         if source is not None and plan.decision.action is Action.MOVE:
-            lineage = replace(lineage, generation=lineage.generation + 1)
+            lineage = lineage._replace(generation=lineage.generation + 1)
         record = _mortal(
             self._in_clear.write(
                 lineage.name, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
             ),
             plan.now,
         )
-        lineage = replace(lineage, latest=max(lineage.latest, record.idle_deadline))
+        if record.idle_deadline > lineage.latest:
+            lineage = lineage._replace(latest=record.idle_deadline)
         value = self._fitting(lineage, record, encodings, spilled=spilled)
         if self._revocations is not None:
             settled = yield from self._settle(
@@ -364,13 +365,13 @@ class CookieSteps(SessionSteps[StoreT]):
             elif record.idle_deadline > max(former.latest, now + self.policy.idle_timeout * 1000):
                 # Longer than whoever ends it would think.  Half as much more, for the next time it moves.
                 latest = record.idle_deadline + (record.idle_deadline - now) // 2
-                lineage = replace(lineage, latest=latest)
+                lineage = lineage._replace(latest=latest)
                 change = renewed(lineage.id, 0, self._outlives(lineage, now))
             if change is not None:
                 changed = yield from revocations.change_steps(before, change, known=known, only_if=former)
                 standing = changed if about == before else standing
         session.standing = standing
-        return lineage if standing is None else replace(lineage, epoch=standing.epoch)
+        return lineage if standing is None else lineage._replace(epoch=standing.epoch)
 
     def _outlives(self, lineage: Lineage, now: int) -> int:
         """Return an instant at which all cookies of the session are dead, also those being written now."""
