@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
+from django.utils.module_loading import import_string
 
 from sojourn.carriers import CookieOptions, Revocations
+from sojourn.carriers.chunks import OVERHEAD
 from sojourn.clock import SystemClock
 from sojourn.cookie import MAX_COOKIE
 from sojourn.django.conf import sojourn_settings
@@ -41,7 +43,10 @@ def _make() -> Engine:
     given = sojourn_settings()
     keyring = keyring_of(given)
     options = CookieOptions(
-        signed=given.COOKIE == "signed", compress=given.COOKIE_COMPRESS, room=room_for_value(given)
+        signed=given.COOKIE == "signed",
+        compress=given.COOKIE_COMPRESS,
+        room=_room(given),
+        limit=given.MAX_COOKIES * MAX_COOKIE,
     )
     former = cookies_to_adopt(given)
     shared = manager_settings(given, place="the cookie")
@@ -92,6 +97,22 @@ def _list(address: str) -> Place:
 
 def _place(use: str, address: str) -> Place:
     return place_at((use, address), lambda _: Place(use, from_url(address), async_from_url(address)))
+
+
+def _room(given: SojournSettings) -> int:
+    """Return how many octets a session may have in all its cookies."""
+    room = room_for_value(given)
+    if given.MAX_COOKIES == 1:
+        return room
+    from sojourn.django.middleware import SessionMiddleware  # noqa: PLC0415 - which imports the engines
+
+    installed = map(import_string, settings.MIDDLEWARE)
+    if not any(isinstance(one, type) and issubclass(one, SessionMiddleware) for one in installed):
+        raise ImproperlyConfigured(
+            "SOJOURN['MAX_COOKIES'] needs 'sojourn.django.middleware.SessionMiddleware' in MIDDLEWARE, in "
+            "place of Django's session middleware, which sends one cookie"
+        )
+    return given.MAX_COOKIES * (room - OVERHEAD)
 
 
 def room_for_value(given: SojournSettings) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from sojourn.carriers.chunks import MOST_COOKIES
 from sojourn.values import MAX_SIZE
 
 __all__ = ["SAME_NAME", "SojournSettings", "sojourn_settings"]
@@ -55,6 +56,9 @@ class SojournSettings:
     #: Address of the store for sessions of the ``signed_cookies`` engine that do not fit into a cookie, such
     #: as ``"sqlite:///var/lib/mysite/large.sqlite3"``.  Without, to save one is an error.
     COOKIE_SPILL: str | None = None
+    #: Cookies, of 4096 octets each, that a session of the ``signed_cookies`` engine may be spread over, 1 to
+    #: 20.  More than one needs Sojourn's session middleware, and a web server that takes such headers.
+    MAX_COOKIES: int = 1
     #: Text that keeps apart projects with the same ``SECRET_KEY`` and cookie name: neither accepts the
     #: other's sessions.  Changing it signs everybody out.
     NAMESPACE: str = ""
@@ -83,6 +87,8 @@ class SojournSettings:
             _check(field.name, getattr(self, field.name))
         if self.COOKIE not in {"sealed", "signed"}:
             raise ImproperlyConfigured("SOJOURN['COOKIE'] has to be 'sealed' or 'signed'")
+        if self.MAX_COOKIES > MOST_COOKIES:
+            raise ImproperlyConfigured(f"SOJOURN['MAX_COOKIES'] has to be at most {MOST_COOKIES}")
 
 
 #: What each setting may be: types, how to say so, and whether it has to be above zero.
@@ -97,6 +103,7 @@ _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "COOKIE_REVOCATIONS": ((str, type(None)), "the address of a store, or None"),
     "COOKIE_REVOCATIONS_LAG": ((int, float, type(None)), "a positive number of seconds, or None"),
     "COOKIE_SPILL": ((str, type(None)), "the address of a store, or None"),
+    "MAX_COOKIES": ((int,), "a positive whole number"),
     "NAMESPACE": ((str,), "text"),
     "MAX_SESSIONS_PER_USER": ((int, type(None)), "a positive whole number, or None"),
     "MAX_PAYLOAD": ((int,), "a positive whole number of bytes"),

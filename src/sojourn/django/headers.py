@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from http.cookies import Morsel
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.cache import patch_vary_headers
 
-from sojourn.cookie import MAX_AGE, CookieSettings, delete_cookie, set_cookie
+from sojourn.carriers.chunks import chunk_name, split_value, stale_chunks
+from sojourn.cookie import MAX_AGE, MAX_COOKIE, CookieSettings, delete_cookie, parse_cookies, set_cookie
 from sojourn.django.conf import sojourn_settings
 from sojourn.errors import ConfigurationError
 
@@ -22,7 +24,14 @@ if TYPE_CHECKING:
 
     from sojourn.django.backends.base import SojournSession
 
-__all__ = ["SessionCookie", "cookie_settings", "keep_from_caches", "max_age_of"]
+__all__ = [
+    "SessionCookie",
+    "cookie_settings",
+    "keep_from_caches",
+    "max_age_of",
+    "no_session_cookies",
+    "session_cookies",
+]
 
 
 # --- the cookie --------------------------------------------------------------------------------------
@@ -81,6 +90,38 @@ def max_age_of(session: SojournSession) -> int | None:
     if session.get_expire_at_browser_close():
         return None
     return min(max(int(session.get_expiry_age()), 1), MAX_AGE)
+
+
+def session_cookies(value: str, max_age: int | None, *, sent: str | bytes) -> list[SessionCookie]:
+    """Return the cookies that carry the session key ``value``, and those that delete chunks of a longer one.
+
+    ``sent`` is the request's Cookie header.
+    """
+    how = cookie_settings()
+    values = [value]
+    if sojourn_settings().MAX_COOKIES > 1:
+        values = split_value(value, room=MAX_COOKIE - len(set_cookie(how, "", MAX_AGE)))
+    cookies = [
+        SessionCookie(_called(how, number), chunk, max_age) for number, chunk in enumerate(values, start=1)
+    ]
+    return cookies + _deleting(how, sent, kept=len(values))
+
+
+def no_session_cookies(*, sent: str | bytes) -> list[SessionCookie]:
+    """Return the cookies that make the browser forget those it ``sent``."""
+    how = cookie_settings()
+    if not parse_cookies(sent, how.name):
+        return []
+    return [SessionCookie.deleting(how), *_deleting(how, sent, kept=1)]
+
+
+def _deleting(how: CookieSettings, sent: str | bytes, *, kept: int) -> list[SessionCookie]:
+    stale = stale_chunks(sent, how.name, kept=kept)
+    return [SessionCookie.deleting(replace(how, name=name)) for name in stale]
+
+
+def _called(how: CookieSettings, number: int) -> CookieSettings:
+    return how if number == 1 else replace(how, name=chunk_name(how.name, number))
 
 
 class SessionCookie(Morsel[str]):

@@ -24,9 +24,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.utils.log import log_response
 
-from sojourn.cookie import parse_cookies
+from sojourn.carriers.chunks import join_chunks
 from sojourn.django.backends.base import SojournSession
-from sojourn.django.headers import SessionCookie, cookie_settings, keep_from_caches, max_age_of
+from sojourn.django.headers import (
+    cookie_settings,
+    keep_from_caches,
+    max_age_of,
+    no_session_cookies,
+    session_cookies,
+)
 from sojourn.errors import StoreUnavailableError
 from sojourn.steps import run, run_async
 
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
+    from sojourn.django.headers import SessionCookie
     from sojourn.steps import Steps
 
 __all__ = ["RETRY_AFTER", "ServiceUnavailable", "SessionMiddleware"]
@@ -85,7 +92,7 @@ class SessionMiddleware(DjangosSessionMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         """Give the request its session, which is loaded when first touched.  No I/O."""
         store: Any = self.SessionStore
-        request.session = store.of_cookies(_sent(request))
+        request.session = store.of_cookies(join_chunks(_sent(request), settings.SESSION_COOKIE_NAME))
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         """Save what the request changed, and say so."""
@@ -102,36 +109,35 @@ class SessionMiddleware(DjangosSessionMiddleware):
         if not isinstance(session, SojournSession):
             return response
         touched = session.accessed
-        cookie: SessionCookie | None = None
+        cookies: list[SessionCookie] = []
         if session.unavailable is None:
             try:
-                cookie = yield from self._settle(request, session, response)
+                cookies = yield from self._settle(request, session, response)
             except StoreUnavailableError as error:
                 session.unavailable = str(error)
         if session.unavailable is not None:
             # Also if the page looks fine: {% if user.is_superuser or … %} takes any error for "no".
             return _in_place_of(response, request, session.unavailable)
-        if cookie is not None:
+        for cookie in cookies:
             response.cookies[cookie.key] = cookie
-        if cookie is not None or touched:
-            keep_from_caches(response, entirely=cookie is not None)
+        if cookies or touched:
+            keep_from_caches(response, entirely=bool(cookies))
         return response
 
     def _settle(
         self, request: HttpRequest, session: SojournSession, response: HttpResponseBase
-    ) -> Steps[SessionCookie | None]:
-        """Save if there is something to save; return the cookie to send, if any."""
-        how = cookie_settings()
+    ) -> Steps[list[SessionCookie]]:
+        """Save if there is something to save; return the cookies to send, if any."""
         if session.flushed:
-            return SessionCookie.deleting(how) if _sent(request) else None
+            return no_session_cookies(sent=_sent(request))
         if response.status_code >= _SERVER_ERROR:
-            return None
+            return []
         if not (session.modified or settings.SESSION_SAVE_EVERY_REQUEST):
-            return None
+            return []
         if session.session_key is not None:  # loaded if it was not yet: an unknown one is left alone
             yield (session.aloaded if self.async_mode else session.loaded,)
         if session.holds_nothing:
-            return None
+            return []
         max_age = max_age_of(session)
         try:
             yield (session.asave if self.async_mode else session.save,)
@@ -140,7 +146,7 @@ class SessionMiddleware(DjangosSessionMiddleware):
                 "The request's session was deleted before the request completed. The user may have logged "
                 "out in a concurrent request, for example."
             ) from error
-        return SessionCookie(how, str(session.session_key), max_age)
+        return session_cookies(str(session.session_key), max_age, sent=_sent(request))
 
 
 def _check_engine() -> None:
@@ -157,14 +163,14 @@ def _check_engine() -> None:
     )
 
 
-def _sent(request: HttpRequest) -> list[str]:
-    """Return the values of the session cookies the browser sent, in their order."""
+def _sent(request: HttpRequest) -> str | bytes:
+    """Return the Cookie header the browser sent."""
     scope: Any = getattr(request, "scope", None)
     if scope is None:
-        header: str | bytes = request.META.get("HTTP_COOKIE", "")
-    else:  # HTTP/2 sends a Cookie header for each cookie; Django's META would join them with commas
-        header = b"; ".join(value for name, value in scope.get("headers", ()) if name == b"cookie")
-    return parse_cookies(header, settings.SESSION_COOKIE_NAME)
+        header: str = request.META.get("HTTP_COOKIE", "")
+        return header
+    # HTTP/2 sends a Cookie header for each cookie; Django's META would join them with commas.
+    return b"; ".join(value for name, value in scope.get("headers", ()) if name == b"cookie")
 
 
 def _service_unavailable(request: HttpRequest, reason: str) -> ServiceUnavailable:
