@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
+from django.utils import translation
+from django.utils.functional import lazy
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from sojourn.django import arevoke_sessions, revoke_sessions, sessions_of
 from sojourn.errors import StoreUnavailableError
@@ -299,3 +302,26 @@ def test_what_plain_data_django_pickled_is_all_there(make_site: Any) -> None:
     session.update(values)
     session.save()
     assert site.stored(session.session_key) == values
+
+
+def test_a_lazy_translation_django_pickled_is_the_text_it_says(make_site: Any) -> None:
+    site = make_site("cache")
+    session = djangos(site)
+    session["region"] = gettext_lazy("Monday")
+    session["month"] = pgettext_lazy("alt. month", "May")
+    session.save()
+    with translation.override("de"):
+        assert site.stored(session.session_key) == {"region": "Montag", "month": "Mai"}
+
+
+@pytest.mark.parametrize("called", [os.mkdir, Decimal], ids=["a function", "plain data"])
+def test_S4_a_lazy_value_other_than_a_translation_is_refused(
+    make_site: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, called: Any
+) -> None:
+    site = make_site("cache")
+    session = djangos(site)
+    session["lazy"] = lazy(called, str)(str(tmp_path / "ran"))
+    session.save()
+    assert site.stored(session.session_key) == {}
+    assert "and is not taken over" in caplog.text
+    assert not (tmp_path / "ran").exists()

@@ -6,8 +6,10 @@ import io
 import pickle
 from typing import TYPE_CHECKING, Any, Final
 
+from django.utils.translation import gettext, pgettext
+
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 __all__ = ["UnexpectedClassError", "unpickled"]
 
@@ -17,6 +19,7 @@ _PLAIN: Final = frozenset(
         "builtins.complex",
         "builtins.frozenset",
         "builtins.set",
+        "builtins.str",
         "collections.OrderedDict",
         "datetime.date",
         "datetime.datetime",
@@ -25,10 +28,16 @@ _PLAIN: Final = frozenset(
         "datetime.timezone",
         "decimal.Decimal",
         "django.utils.safestring.SafeString",
+        "django.utils.translation.gettext",
+        "django.utils.translation.pgettext",
         "uuid.UUID",
         "zoneinfo.ZoneInfo._unpickle",
     }
 )
+
+#: What Django pickles a lazy value by: a function, to be called with what the pickle says.
+_LAZY: Final = "django.utils.functional._lazy_proxy_unpickle"
+_TRANSLATIONS: Final = (gettext, pgettext)
 
 
 class UnexpectedClassError(pickle.UnpicklingError):
@@ -45,14 +54,26 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return an allowed class; raises ``UnexpectedClassError`` naming any other."""
         path = f"{module}.{name}"
+        if path == _LAZY:
+            return _translated
         if path in _PLAIN or path in self._allowed:
             return super().find_class(module, name)
         raise UnexpectedClassError(path)
 
 
+def _translated(
+    function: Callable[..., str], args: Sequence[str], kwargs: Mapping[str, str], *_: type
+) -> str:
+    """Return what a lazy translation says, as text.  Any other lazy value is refused."""
+    if function not in _TRANSLATIONS:
+        raise UnexpectedClassError(_LAZY)
+    return function(*args, **kwargs)
+
+
 def unpickled(pickled: bytes, allowed: Collection[str]) -> Any:
     """Return what ``pickled`` holds: plain data, and instances of the classes ``allowed`` by dotted path.
 
+    A lazy translation is the text it says, in the language of the moment.
     Raises ``UnexpectedClassError`` naming the first other class, and whatever a damaged pickle makes of it.
     """
     return _Unpickler(pickled, allowed).load()
