@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from tests.servers.chromium import Chromium
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -77,6 +79,13 @@ ENGINES = (
         frozenset(("mariadb", "new_mariadb", "mariadb_proxy")),
         mariadb_server.program,
         ("MySQLdb",),
+    ),
+    Engine(
+        "Chromium",
+        ("chromedriver",),
+        "apt-get install chromium chromium-driver",
+        frozenset(("chromium", "other_chromium")),
+        modules=("selenium",),
     ),
 )
 
@@ -326,3 +335,28 @@ def mariadb_proxy(mariadb: MariaDB) -> Iterator[Proxy]:
     """A proxy before ``mariadb``."""
     with Proxy(mariadb.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def _has_chromium() -> None:
+    _demand("Chromium")
+
+
+@pytest.fixture
+def chromium(_has_chromium: None) -> Iterator[Chromium]:
+    """A browser with a profile of its own."""
+    yield from _open_chromium()
+
+
+@pytest.fixture
+def other_chromium(_has_chromium: None) -> Iterator[Chromium]:
+    """Another browser, of the same user somewhere else."""
+    yield from _open_chromium()
+
+
+def _open_chromium() -> Iterator[Chromium]:
+    from tests.servers.chromium import Chromium  # noqa: PLC0415 - its driver need not be installed
+
+    browser = Chromium()
+    yield browser
+    browser.close()
