@@ -5,19 +5,25 @@ A test takes ``name`` (one of ``NAMES``) and ``place``, a folder or servers.
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
+from redis.exceptions import ResponseError
 
 from sojourn.errors import StoreError
 from sojourn.stores.cached import AsyncCachedStore, CachedStore
 from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
+from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore, scripts
 from sojourn.testing import AsyncFaultyStore, AsyncInterleaver, FaultyStore, Interleaver
 from sojourn.testing.machine import AsyncSessionMachine, SessionMachine
+from tests.servers.valkey import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from sojourn.steps import Steps
     from sojourn.testing import FakeClock
     from tests.servers.memcached import Memcached
+    from tests.servers.valkey import Valkey
 
 __all__ = ["NAMES", "STORES", "Kind"]
 
@@ -54,6 +61,8 @@ class Kind:
     without: Collection[str] = ()
     #: So many schedules of each triple are played; ``None``: all.
     sample: int | None = None
+    #: Whether its operations are gone into: others may come in between their round trips.
+    in_steps: bool = False
 
     def interleaver(self, place: Any) -> Interleaver:
         return Interleaver(lambda clock: self.make(place, clock), empty=self.empty)
@@ -111,13 +120,16 @@ def _empty_table(store: EmbeddedStore | AsyncEmbeddedStore) -> None:
 
 
 class InSteps:
-    """Offers the round trips of each of memcached's operations one by one."""
+    """Offers the round trips of each operation of a store on a server one by one."""
 
     _run: Callable[[Any], Any]
 
     def round_trip(self, exchange: Any) -> Any:
         def one() -> Any:
-            return (yield exchange)
+            try:
+                return (yield exchange)
+            except ResponseError as refusal:  # of Valkey: the operation decides what becomes of it
+                return refusal
 
         return self._run(one())
 
@@ -134,6 +146,8 @@ class InSteps:
                 answer = yield self.round_trip, exchange
             except StoreError as raised:
                 error = raised
+            if isinstance(answer, ResponseError):
+                answer, error = None, answer
 
     def __getattr__(self, name: str) -> Any:
         """Return ``load_steps`` and the like."""
@@ -141,7 +155,7 @@ class InSteps:
         if not is_steps or rest:
             raise AttributeError(name)
         begin = getattr(self, f"_{operation}")
-        return lambda *args: self._steps(begin(*args))
+        return lambda *args, **options: self._steps(begin(*args, **options))
 
 
 class MemcachedInSteps(InSteps, MemcachedStore):
@@ -167,6 +181,7 @@ def _memcached(
         expiry="server",
         without=("expiry", "purge", "revoke", "revoke one"),
         sample=sample,
+        in_steps=issubclass(store, InSteps),
     )
 
 
@@ -181,6 +196,58 @@ def _cached(_: object, clock: FakeClock) -> FaultyStore:
 def _async_cached(_: object, clock: FakeClock) -> AsyncFaultyStore:
     cache, origin = (AsyncMemoryStore(MemoryStore(clock=clock)) for _ in range(2))
     return AsyncFaultyStore(AsyncCachedStore(cache, origin, clock=clock))
+
+
+class ValkeyInSteps(InSteps, ValkeyStore):
+    pass
+
+
+class AsyncValkeyInSteps(InSteps, AsyncValkeyStore):
+    pass
+
+
+#: Seconds: the clock of the stores on Valkey is so far ahead that nothing dies on the server's, whose time
+#: nobody can make pass.
+_AHEAD: Final = 50 * 365 * 86_400
+
+
+def _valkey(store: type, async_store: type, *, place: str = "valkey", sample: int | None = None) -> Kind:
+    def settings(servers: Valkey | Cluster, clock: FakeClock) -> dict[str, Any]:
+        clock.step(_AHEAD)
+        where: dict[str, Any] = (
+            {"servers": servers.addresses, "cluster": True}
+            if isinstance(servers, Cluster)
+            else {"servers": servers.address}
+        )
+        return {**where, "key_prefix": _some_prefix(), "timeout": 60.0, "clock": clock}
+
+    def prepared(made: Any, servers: Valkey | Cluster) -> Any:
+        """Let it know the nodes, and the nodes the scripts: each time the same round trips."""
+        if isinstance(servers, Cluster):
+            with closing(ValkeyStore(servers.addresses, cluster=True, timeout=60.0)) as knowing:
+                knowing.load("0" * 64)
+                made._routes = knowing._routes
+            for node, script in itertools.product(servers.nodes, vars(scripts).values()):
+                if isinstance(script, scripts.Script):
+                    node.ask("SCRIPT", "LOAD", script.text)
+        return made
+
+    return Kind(
+        make=lambda servers, clock: prepared(store(**settings(servers, clock)), servers),
+        make_async=lambda servers, clock: prepared(async_store(**settings(servers, clock)), servers),
+        empty=lambda made: made._begin_keys_with(_some_prefix()),
+        place=place,
+        expiry="server",
+        # On a Cluster a list of sessions is made of several looks, and a revocation ends one after the other.
+        # What comes in between their round trips the model would take for lost.
+        without=("expiry", "purge", *(("revoke", "revoke one") if issubclass(store, InSteps) else ())),
+        sample=sample,
+        in_steps=issubclass(store, InSteps),
+    )
+
+
+def _some_prefix() -> str:
+    return f"{secrets.token_hex(8)}:"
 
 
 STORES: Final[dict[str, Kind]] = {
@@ -198,6 +265,12 @@ STORES: Final[dict[str, Kind]] = {
     "memcached, its round trips": _memcached(MemcachedInSteps, AsyncMemcachedInSteps, sample=12),
     "3 memcacheds, their round trips": _memcached(
         MemcachedInSteps, AsyncMemcachedInSteps, place="memcached_nodes", sample=12
+    ),
+    # All their triples would take minutes.
+    "Valkey": _valkey(ValkeyStore, AsyncValkeyStore, sample=6),
+    "a Valkey Cluster": _valkey(ValkeyStore, AsyncValkeyStore, place="valkey_cluster", sample=2),
+    "a Valkey Cluster, its round trips": _valkey(
+        ValkeyInSteps, AsyncValkeyInSteps, place="valkey_cluster", sample=2
     ),
 }
 

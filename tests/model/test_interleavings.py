@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 SHARES = 4
 
 #: Stores that every client can play on, and none of whose operations is gone into.
-ABLE = [name for name, kind in STORES.items() if not kind.without and kind.sample is None]
+ABLE = [name for name, kind in STORES.items() if not kind.without and not kind.in_steps]
 
 #: Set by ``make test-deep``, where there is time to play the triples under asyncio on every store.
 DEEP = "SOJOURN_DEEP" in os.environ
-#: Else on one, and on those where there are other orders: of an operation's own round trips.
-UNDER_ASYNCIO = ["memory", *(name for name, kind in STORES.items() if kind.sample is not None)]
+#: Else on these, and on those where there are other orders: of an operation's own round trips.
+UNDER_ASYNCIO = ["memory", "cached", *(name for name, kind in STORES.items() if kind.in_steps)]
 
 
 @pytest.mark.parametrize("start", STARTS)

@@ -26,7 +26,7 @@ DEEP = float(os.environ.get("SOJOURN_DEEP", "0"))
 MACHINES = [
     pytest.param(name, asynchronous, marks=pytest.mark.asks_for(kind.place), id=f"{name}-{word}")
     for name, kind in STORES.items()
-    if kind.sample is None
+    if not kind.in_steps
     for asynchronous, word in ((False, "plain"), (True, "async"))
 ]
 

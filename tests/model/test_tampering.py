@@ -24,17 +24,22 @@ _THEIRS: Final = Keyring(["somebody else's secret: 0123456789 ABCDEFGHIJKLMNOPQR
 
 
 @pytest.fixture
-def store(name: str, place: Any) -> Iterator[Store]:
-    store = STORES[name].make(place, FakeClock())
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(name: str, place: Any, clock: FakeClock) -> Iterator[Store]:
+    store = STORES[name].make(place, clock)
     yield store
     store.close()
 
 
-def site(store: Store, keyring: Keyring = _OURS) -> Manager:
+def site(store: Store, clock: FakeClock, keyring: Keyring = _OURS) -> Manager:
     return Manager(
         store,
         keyring,
-        clock=FakeClock(),
+        clock=clock,
         policy=Policy(idle_timeout=_DAY, absolute_timeout=2 * _DAY),
         max_payload=100_000,
     )
@@ -75,8 +80,10 @@ def flipped(octets: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_S3_whatever_is_edited_in_the_store_there_is_no_session_and_no_error(store: Store) -> None:
-    manager = site(store)
+def test_S3_whatever_is_edited_in_the_store_there_is_no_session_and_no_error(
+    store: Store, clock: FakeClock
+) -> None:
+    manager = site(store, clock)
     token = signed_in(manager, "ann")
     written = record_of(store, token)
     for what, edited in edits(written):
@@ -89,8 +96,8 @@ def test_S3_whatever_is_edited_in_the_store_there_is_no_session_and_no_error(sto
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_S3_two_records_cannot_be_swapped_in_the_store(store: Store) -> None:
-    manager = site(store)
+def test_S3_two_records_cannot_be_swapped_in_the_store(store: Store, clock: FakeClock) -> None:
+    manager = site(store, clock)
     ann, ben = signed_in(manager, "ann"), signed_in(manager, "ben")
     first, second = record_of(store, ann), record_of(store, ben)
     store.update(replace(second, key=first.key), first.version)
@@ -100,9 +107,9 @@ def test_S3_two_records_cannot_be_swapped_in_the_store(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_S2_a_record_planted_in_the_store_is_no_session(store: Store) -> None:
-    manager = site(store)
-    token = signed_in(site(store, _THEIRS), "admin")
+def test_S2_a_record_planted_in_the_store_is_no_session(store: Store, clock: FakeClock) -> None:
+    manager = site(store, clock)
+    token = signed_in(site(store, clock, _THEIRS), "admin")
     assert not manager.exists(token)
     planted = new_token()
     store.create(replace(record_of(store, signed_in(manager, "ann")), key=key_for(planted, namespace="")))

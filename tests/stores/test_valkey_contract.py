@@ -40,7 +40,7 @@ class OnValkey:
     @pytest.fixture(autouse=True)
     def _keys_of_its_own(self) -> None:
         # A busy machine is no fault.
-        self.settings = {"key_prefix": f"{secrets.token_hex(8)}:", "timeout": 20.0}
+        self.settings = {"key_prefix": f"{secrets.token_hex(8)}:", "timeout": 60.0}
 
 
 class OnOne(OnValkey):

@@ -90,10 +90,7 @@ class Operations:
         self.nodes = nodes_of(servers, default_port=26379 if sentinel is not None else 6379)
         self._routes = _routes(self.nodes, cluster=cluster, sentinel=sentinel)
         self._is_cluster = cluster
-        self._prefix = key_prefix.encode()
-        self._index_prefix = self._prefix + b"of:"
-        #: What scripts get first: see :mod:`sojourn.stores.valkey.scripts`.
-        self._names = (b"" if cluster else self._index_prefix, self._prefix)
+        self._begin_keys_with(key_prefix)
         self._access = Access(
             username=username,
             password=password,
@@ -108,6 +105,12 @@ class Operations:
         self._cap = max_sessions_per_subject
         self._clock: Clock = SystemClock() if clock is None else clock
         _stores.add(self)
+
+    def _begin_keys_with(self, prefix: str) -> None:
+        self._prefix = prefix.encode()
+        self._index_prefix = self._prefix + b"of:"
+        #: What scripts get first: see :mod:`sojourn.stores.valkey.scripts`.
+        self._names = (b"" if self._is_cluster else self._index_prefix, self._prefix)
 
     def after_fork_in_child(self) -> None:
         """Leave the connections to the parent."""
