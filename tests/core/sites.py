@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import logging
 import threading
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,6 +18,7 @@ from sojourn import AsyncManager, Keyring, Manager, Session
 from sojourn.errors import SessionError
 from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
+from sojourn.stores.sql import AsyncSQLStore, SQLStore
 from sojourn.testing import AsyncFaultyStore, FakeClock, FaultyStore, Meanwhile, Operation
 
 if TYPE_CHECKING:
@@ -48,10 +50,19 @@ def _embedded(path: Path, clock: Clock) -> tuple[Any, Any]:
     return store, AsyncEmbeddedStore(store)
 
 
+def _sql(path: Path, clock: Clock) -> tuple[Any, Any]:
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # below, it logs what it is given
+    url = f"sqlite:///{path.parent / 'sessions.db'}"
+    store = SQLStore(url, clock=clock)
+    store.create_table()
+    return store, AsyncSQLStore(url, clock=clock)
+
+
 #: What each store is made by: a plain and an asynchronous one on the same sessions.  A store is one line.
 STORES: dict[str, Callable[[Path, Clock], tuple[Any, Any]]] = {
     "memory": _memory,
     "embedded": _embedded,
+    "sql": _sql,
 }
 
 #: Every store, plain and asynchronous: the parameters of the fixture ``world``.

@@ -34,6 +34,8 @@ class AsyncSQLStore(OnEngine):
     The drivers taken are asyncpg, asyncmy and aiosqlite unless the address names others
     (``postgresql+psycopg://``).  For one event loop.  The connection of a cancelled call is closed, so that
     nobody gets its answer; what it had sent is done or not done.
+
+    aiosqlite logs, at level DEBUG, each statement with its parameters: the sealed payload, not the token.
     """
 
     def __init__(
