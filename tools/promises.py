@@ -26,6 +26,7 @@ _ENGINES: Final = {
     "C": re.compile(r"memcached", re.IGNORECASE),
     "R": re.compile(r"valkey|redis", re.IGNORECASE),
     "D": re.compile(r"(?<!mem)cached", re.IGNORECASE),
+    "S": re.compile(r"sql|\bdb\b|database|mariadb"),
     "K": re.compile(r"signed_cookies|test_(cookie_(engine|manager)|sealed_carrier)"),
 }
 

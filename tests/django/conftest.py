@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -15,7 +16,13 @@ if not conf.settings.configured:
         ALLOWED_HOSTS=["testserver"],
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+        DATABASE_ROUTERS=["tests.django.databases.Router"],
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            "sojourn.django",
+        ],
         LOGGING_CONFIG=None,
         MIDDLEWARE=[
             "django.contrib.sessions.middleware.SessionMiddleware",
@@ -36,7 +43,8 @@ from django.test import override_settings
 from sojourn.clock import SystemClock
 from sojourn.django import engine as engines
 from sojourn.testing import FakeClock
-from tests.django.servers import on_servers
+from tests.django.databases import entry_for, sessions_in
+from tests.django.servers import DATABASES, on_servers
 from tests.django.site import ENGINES, Site
 from tests.django.wire import KINDS, OURS, Wire
 
@@ -76,11 +84,18 @@ def make_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     engines._places.clear()
     engines._engines.clear()
     overrides: list[Any] = []
+    stack = ExitStack()
 
     def make(name: str, **more: Any) -> Site:
         on_them, servers = on_servers(name, request)
+        if name in DATABASES:
+            stack.close()
+            fixture = DATABASES[name]
+            where = tmp_path / "db.sqlite3" if fixture is None else request.getfixturevalue(fixture)
+            stack.enter_context(sessions_in(entry_for(where)))
+        engine = "cache" if servers else name.partition(" on ")[0]
         chosen: dict[str, Any] = {
-            "SESSION_ENGINE": f"sojourn.django.backends.{'cache' if servers else name}",
+            "SESSION_ENGINE": f"sojourn.django.backends.{engine}",
             "SESSION_FILE_PATH": str(tmp_path),
             "SOJOURN": {"PATH": tmp_path / "private" / "sessions.sqlite3"},
         }
@@ -99,6 +114,7 @@ def make_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     engines._engines.clear()
     engines._places.update(kept[0])
     engines._engines.update(kept[1])
+    stack.close()
 
 
 @pytest_asyncio.fixture

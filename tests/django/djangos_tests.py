@@ -18,12 +18,13 @@ from typing import Any
 
 import django
 from django.conf import settings
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, TestCase
 from django.test.utils import get_runner, setup_test_environment, teardown_test_environment
 
 #: Django's test classes for each engine, to be run with ``backend`` replaced.
 CLASSES: dict[str, tuple[str, ...]] = {
     "cache": ("SessionTestsMixin", "CacheSessionTests", "SessionMiddlewareTests"),
+    "db": ("SessionTestsMixin", "DatabaseSessionTests", "SessionMiddlewareTests"),
     "embedded": ("SessionTestsMixin", "SessionMiddlewareTests"),
     "file": ("SessionTestsMixin", "FileSessionTests", "FileSessionPathLibTests", "SessionMiddlewareTests"),
     "signed_cookies": ("SessionTestsMixin", "SessionMiddlewareTests"),
@@ -60,6 +61,8 @@ def configure(folder: str, engine: str, temporary: Path, more: dict[str, Any]) -
         "SOJOURN": {"COOKIE_REVOCATIONS": f"sqlite://{temporary}/ended.sqlite3"},
         "USE_TZ": False,
     }
+    if engine == "db":
+        chosen["INSTALLED_APPS"].append("sojourn.django")
     settings.configure(**chosen | more)
     sys.path.insert(0, folder)
     django.setup()
@@ -80,9 +83,10 @@ def suite(engine: str) -> unittest.TestSuite:
     module: Any = import_module("sessions_tests.tests")
     backend = import_module(settings.SESSION_ENGINE).SessionStore
     tests = unittest.TestSuite()
+    case = TestCase if engine == "db" else SimpleTestCase  # may it use the database?
     for name in CLASSES[engine]:
         theirs = getattr(module, name)
-        bases = (theirs,) if issubclass(theirs, SimpleTestCase) else (theirs, SimpleTestCase)
+        bases = (theirs,) if issubclass(theirs, case) else (theirs, case)
         replaced = {"backend": backend} if hasattr(theirs, "backend") else {}
         ours = type(name, bases, replaced)
         tests.addTests(unittest.TestLoader().loadTestsFromTestCase(ours))

@@ -13,7 +13,17 @@ import pytest
 if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
 
-__all__ = ["DJANGO_REDIS", "HAS_PYLIBMC", "PYLIBMC", "PYMEMCACHE", "REDIS", "Keeper", "on_servers", "sites"]
+__all__ = [
+    "DATABASES",
+    "DJANGO_REDIS",
+    "HAS_PYLIBMC",
+    "PYLIBMC",
+    "PYMEMCACHE",
+    "REDIS",
+    "Keeper",
+    "on_servers",
+    "sites",
+]
 
 
 class Keeper(Protocol):
@@ -94,12 +104,17 @@ SERVERS: dict[str, tuple[str, Callable[[Any], Made]]] = {
     "redis cluster": ("valkey_cluster", _cluster),
 }
 
+#: Databases, and the fixture with their server: ``None`` if they are a file.
+DATABASES: dict[str, str | None] = {"db": None, "db on postgresql": "postgresql", "db on mariadb": "mariadb"}
+
 
 def sites(*names: str) -> list[ParameterSet]:
     """Return the sites of these names as parameters of a test, which asks for the servers they need."""
+    fixtures = {name: fixture for name, (fixture, _) in SERVERS.items()} | DATABASES
+    asked = [(name, fixtures.get(name)) for name in names]
     return [
-        pytest.param(name, marks=pytest.mark.asks_for(SERVERS[name][0]) if name in SERVERS else ())
-        for name in names
+        pytest.param(name, marks=() if fixture is None else pytest.mark.asks_for(fixture))
+        for name, fixture in asked
     ]
 
 

@@ -12,8 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import OperationalError, connection, connections, transaction
 from django.utils import translation
 from django.utils.functional import lazy
 from django.utils.safestring import mark_safe
@@ -21,7 +25,7 @@ from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from sojourn.django import arevoke_sessions, revoke_sessions, sessions_of
 from sojourn.errors import StoreUnavailableError
-from tests.django.servers import HAS_PYLIBMC, sites
+from tests.django.servers import DATABASES, HAS_PYLIBMC, sites
 from tests.django.site import Browser, Site, sign_in, sign_out
 
 if TYPE_CHECKING:
@@ -36,11 +40,14 @@ DJANGO = "django.contrib.sessions.backends"
 ON_SERVERS = ["redis", "django-redis", "django-redis, JSON, compressed"]
 #: Sites that take over from Django's engine of the same name and know whose sessions they have; memcached
 #: knows not.
-with_index = pytest.mark.parametrize("site", sites("cache", "file", *ON_SERVERS), indirect=True)
+with_index = pytest.mark.parametrize("site", sites("cache", "file", *DATABASES, *ON_SERVERS), indirect=True)
 
 
 @pytest.fixture(
-    params=sites("cache", "file", *ON_SERVERS, "memcached", "memcached nodes", *["pylibmc"] * HAS_PYLIBMC)
+    params=sites(
+        *("cache", "file", *DATABASES, *ON_SERVERS, "memcached", "memcached nodes"),
+        *["pylibmc"] * HAS_PYLIBMC,
+    )
 )
 def site(request: pytest.FixtureRequest, make_site: Any) -> Iterator[Site]:
     """A site on each engine that takes over from Django's of the same name."""
@@ -52,7 +59,9 @@ def site(request: pytest.FixtureRequest, make_site: Any) -> Iterator[Site]:
 
 
 def djangos(site: Site, key: str | None = None) -> Any:
-    return import_module(f"{DJANGO}.{'cache' if site.servers else site.name}").SessionStore(key)
+    return import_module(
+        f"{DJANGO}.{'cache' if site.servers else site.name.partition(' on ')[0]}"
+    ).SessionStore(key)
 
 
 def signed_in_under_django(site: Site, user: User, **values: Any) -> str:
@@ -114,7 +123,7 @@ def test_parallel_requests_agree_and_lose_nothing(site: Site, alice: User) -> No
 
 
 async def test_parallel_tasks_agree_and_lose_nothing(site: Site, alice: User) -> None:
-    key = signed_in_under_django(site, alice)
+    key = await sync_to_async(signed_in_under_django)(site, alice)
 
     async def put(number: int) -> None:
         session = site.session(key)
@@ -122,7 +131,8 @@ async def test_parallel_tasks_agree_and_lose_nothing(site: Site, alice: User) ->
         await session.asave()
 
     await asyncio.gather(*(put(number) for number in range(24)))
-    assert {f"key{number}" for number in range(24)} <= site.stored(key).keys()
+    stored = await sync_to_async(site.stored)(key)
+    assert {f"key{number}" for number in range(24)} <= stored.keys()
 
 
 def test_D2_an_unknown_key_of_djangos_format_costs_one_look_in_each_place(site: Site) -> None:
@@ -173,13 +183,17 @@ def test_C1_a_revoked_session_is_not_taken_over_again(site: Site, alice: User) -
 async def test_C1_revoking_a_users_sessions_covers_those_not_taken_over_yet(
     site: Site, alice: User, bob: User
 ) -> None:
-    alices, bobs = signed_in_under_django(site, alice), signed_in_under_django(site, bob)
-    assert revoke_sessions(alice) == 0
-    assert revoke_sessions(alice) == 0
-    assert site.stored(alices) == {}
-    assert site.stored(bobs)["_auth_user_id"] == str(bob.pk)
+    def revoke_one_of_two() -> str:
+        alices, bobs = signed_in_under_django(site, alice), signed_in_under_django(site, bob)
+        assert revoke_sessions(alice) == 0
+        assert revoke_sessions(alice) == 0
+        assert site.stored(alices) == {}
+        assert site.stored(bobs)["_auth_user_id"] == str(bob.pk)
+        return bobs
+
+    bobs = await sync_to_async(revoke_one_of_two)()
     await arevoke_sessions(bob)
-    assert site.stored(bobs) == {}
+    assert await sync_to_async(site.stored)(bobs) == {}
 
 
 def test_an_expired_session_is_not_taken_over_and_nothing_is_left_behind(site: Site) -> None:
@@ -216,13 +230,39 @@ def test_an_engine_that_does_not_exist_is_named(make_site: Any) -> None:
 
 
 def test_F1_an_engine_that_does_not_answer_is_unavailable_not_anonymous(
-    make_site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_site: Any, tmp_path: Path, database: None
 ) -> None:
     path = tmp_path / "private" / "sessions.sqlite3"
     site = make_site("embedded", SOJOURN={"PATH": path, "ADOPT": f"{DJANGO}.db"})
-    # The database has no table of sessions: django.contrib.sessions is not installed.
-    with pytest.raises(StoreUnavailableError, match="ADOPT"):
-        site.stored("0123456789abcdef0123456789abcdef")
+    key = "0123456789abcdef0123456789abcdef"
+    assert site.stored(key) == {}
+
+    def refuse(*_: object) -> None:
+        raise OperationalError("the server is gone")
+
+    with connection.execute_wrapper(refuse), pytest.raises(StoreUnavailableError, match="ADOPT"):
+        site.stored(key)
+
+
+@pytest.mark.parametrize("site", sites(*DATABASES), indirect=True)
+def test_a_project_that_never_made_djangos_table_has_nothing_to_take_over(site: Site) -> None:
+    alias = site.store.alias
+    with connections[alias].cursor() as cursor:
+        cursor.execute("DROP TABLE django_session")
+    call_command("migrate", "sessions", "zero", database=alias, fake=True, verbosity=0)
+    with transaction.atomic(using=alias):  # which an error would spoil
+        assert site.stored("0123456789abcdef0123456789abcdef") == {}
+        site.session("0123456789abcdef0123456789abcdef").flush()
+        kept = site.saved(a=1)
+    assert site.stored(kept.session_key) == {"a": 1}
+
+
+def test_without_djangos_app_there_is_nothing_to_take_over(make_site: Any) -> None:
+    apps = [app for app in settings.INSTALLED_APPS if app != "django.contrib.sessions"]
+    site = make_site("db", INSTALLED_APPS=apps)
+    assert not site.engine.manager.accepts("0123456789abcdef0123456789abcdef")
+    with pytest.raises(ImproperlyConfigured, match=r"add 'django\.contrib\.sessions' to INSTALLED_APPS"):
+        make_site("db", INSTALLED_APPS=apps, SOJOURN={"ADOPT": f"{DJANGO}.db"}).engine  # noqa: B018
 
 
 class Token:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.django.databases import entry_for
 from tests.django.djangos_tests import CLASSES
 from tests.django.sdist import djangos_tests
-from tests.django.servers import on_servers, sites
+from tests.django.servers import DATABASES, on_servers, sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,10 @@ REACH_INTO_STORAGE: dict[str, str] = {
     "CacheSessionTests.test_non_default_cache": "reads the session from caches['sessions'] by its cache_key",
     "CacheSessionTests.test_create_and_save": "reads the session from caches['default'] by its cache_key",
     "CacheSessionTests.test_create_and_save_async": "reads caches['default'] by acache_key()",
+    "DatabaseSessionTests.test_session_str": "reads the model by session_key: the key itself is never stored",
+    "DatabaseSessionTests.test_session_get_decoded": "likewise",
+    "DatabaseSessionTests.test_sessionmanager_save": "likewise, and writes by the model",
+    "DatabaseSessionTests.test_clearsessions_command": "names Django's engine to clear with",
     "FileSessionTests.test_configuration_check": "deletes the class attribute _storage_path",
     "FileSessionTests.test_invalid_key_backslash": "calls _key_to_file()",
     "FileSessionTests.test_invalid_key_forwardslash": "calls _key_to_file()",
@@ -50,7 +55,6 @@ DIFFER: dict[str, dict[str, str]] = {
 
 #: The classes that are for an engine of Django's with no counterpart among ours, or for none at all.
 OF_OTHER_ENGINES: dict[str, str] = {
-    "DatabaseSessionTests": "the db engine: the mixin, and what becomes of the Session model",
     "DatabaseSessionWithTimeZoneTests": "the same with USE_TZ",
     "CustomDatabaseSessionTests": "the same with a model of one's own",
     "CacheDBSessionTests": "the cached_db engine: the mixin, and SQL queries beside a cache",
@@ -62,14 +66,25 @@ OF_OTHER_ENGINES: dict[str, str] = {
 
 
 @pytest.mark.parametrize(
-    "site", sites(*CLASSES, "memcached", "memcached nodes", "redis", "redis cluster", "redis sentinels")
+    "site",
+    sites(
+        *CLASSES,
+        *list(DATABASES)[1:],
+        "memcached",
+        "memcached nodes",
+        "redis",
+        "redis cluster",
+        "redis sentinels",
+    ),
 )
 def test_djangos_own_session_tests_pass_on(
     site: str, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     program = Path(__file__).with_name("djangos_tests.py")
     settings, servers = on_servers(site, request)
-    engine = "cache" if servers else site
+    engine = "cache" if servers else site.partition(" on ")[0]
+    if (server := DATABASES.get(site)) is not None:
+        settings = {"DATABASES": {"default": entry_for(request.getfixturevalue(server))}}
     more = json.dumps(settings)
     command = [sys.executable, "-W", "error", str(program), str(djangos_tests()), engine, more]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

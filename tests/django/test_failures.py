@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 
@@ -82,7 +83,7 @@ def test_F1_pages_that_do_not_touch_the_session_work_during_an_outage(site: Site
 
 
 async def test_F1_an_outage_is_an_error_asynchronously(site: Site) -> None:
-    session = site.saved(basket=[])
+    session = await sync_to_async(site.saved)(basket=[])
     site.watch()
     engine = site.engine
     engine.async_manager.store.plan(Fail("*", times=None))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core.exceptions import ImproperlyConfigured
@@ -106,7 +107,7 @@ async def test_what_is_saved_asynchronously_is_read_by_plain_calls(site: Site) -
     session = site.session()
     await session.aset("a", 1)
     await session.asave()
-    assert site.stored(session.session_key) == {"a": 1}
+    assert await sync_to_async(site.stored)(session.session_key) == {"a": 1}
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 
 from sojourn.django.conf import SojournSettings, sojourn_settings
+from tests.django.databases import entry_for, sessions_in
 from tests.docs.pages import PAGES, ROOT, Block, blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.servers.mariadb import MariaDB
+    from tests.servers.postgresql import PostgreSQL
 
 
 #: Languages whose blocks are run, and where; others show what is no code.
@@ -21,6 +27,7 @@ PYTHON = "python"
 SHELL = "console"
 SHOWN = {
     "text",
+    "sql",  # of how-to/database.md: run by test_how_to.py
     "html",  # of how-to/sign-out-everywhere.md: rendered by test_how_to.py
     "{toctree}",
     "{eval-rst}",
@@ -36,12 +43,27 @@ SHELL_PAGES = {
 PYTHON_PAGES = [page for page in PAGES if blocks_of(page, PYTHON)]
 
 
+#: Where a page says that a database is.
+_ENTRY = """"NAME": "mysite",
+        "USER": "mysite",
+        "HOST": "10.0.0.5",
+        "PORT": {}"""
+
+
+def in_entry(server: PostgreSQL | MariaDB) -> str:
+    """Return what stands between the braces of an entry of ``DATABASES``."""
+    entry = {name: value for name, value in entry_for(server).items() if name != "ENGINE"}
+    return str(entry).strip("{}")
+
+
 #: What pages call servers: the fixture there is for them, and how it says the same.
 SERVERS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "127.0.0.1:11211": ("memcached", lambda server: str(server.address)),
     "127.0.0.1:6379": ("valkey", lambda server: str(server.address)),
     "10.0.0.1:6379,10.0.0.2:6379": ("valkey_cluster", lambda servers: ",".join(servers.addresses)),
     "10.0.0.1:26379,10.0.0.2:26379": ("valkey_sentinels", lambda servers: ",".join(servers.addresses)),
+    _ENTRY.format(5432): ("postgresql", in_entry),
+    _ENTRY.format(3306): ("mariadb", in_entry),
     '("10.0.0.1", 26379), ("10.0.0.2", 26379)': (
         "valkey_sentinels",
         lambda servers: ", ".join(str(tuple(address.split(":"))) for address in servers.addresses),
@@ -67,7 +89,11 @@ def addresses(page: str, request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def accept(
-    block: Block, folder: Path, change_settings: Callable[..., None], addresses: dict[str, str]
+    block: Block,
+    folder: Path,
+    change_settings: Callable[..., None],
+    addresses: dict[str, str],
+    stack: ExitStack,
 ) -> None:
     """Start the site with the settings of ``block``."""
     given: dict[str, Any] = {}
@@ -76,9 +102,16 @@ def accept(
     assert given, block
     if "CACHES" in given:  # a block that names no alias is not about the one before
         given.setdefault("SESSION_CACHE_ALIAS", "default")
+    databases = given.pop("DATABASES", {})
+    if databases:
+        given.setdefault("SOJOURN", {})  # likewise
+    for alias, entry in databases.items():
+        stack.enter_context(sessions_in(entry, alias=None if alias == "default" else alias))
     for name in given:
         assert name == "SOJOURN" or hasattr(settings, name), f"{block}: {name} is no setting"
     change_settings(**given)
+    if "INSTALLED_APPS" in given:
+        call_command("migrate", verbosity=0)
     assert isinstance(sojourn_settings(), SojournSettings)
     for path in given.get("MIDDLEWARE", []):
         module, _, name = path.rpartition(".")
@@ -104,7 +137,8 @@ def test_the_python_of_a_page_runs(
     names: dict[str, Any] = {"__name__": page}
     for block in blocks_of(page, PYTHON):
         if block.is_settings:
-            accept(block, folder, change_settings, addresses)
+            with ExitStack() as stack:
+                accept(block, folder, change_settings, addresses, stack)
         else:
             block.run(names, folder, addresses)
 

@@ -12,6 +12,7 @@ from django.test import override_settings
 from sojourn import Keyring
 from sojourn.django import revoke_sessions, sessions_of
 from sojourn.stores.embedded import EmbeddedStore
+from tests.django.databases import entry_for, sessions_in
 from tests.django.site import FIREFOX, MODEL_BACKEND, Browser, sign_in, sign_out
 from tests.docs.pages import blocks_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
     from tests.django.site import Site
+    from tests.servers.postgresql import PostgreSQL
 
 DJANGO = "django.contrib.sessions.backends"
 
@@ -238,3 +240,13 @@ def test_the_copy_is_not_put_where_everybody_may_write(folder: Path) -> None:
     with pytest.raises(Exception, match="everybody may write"):
         store.back_up(folder / "everybody" / "copy.sqlite3")
     store.close()
+
+
+# --- database -----------------------------------------------------------------------------------------
+
+
+def test_what_to_watch_on_postgresql_can_be_asked(postgresql: PostgreSQL) -> None:
+    [query] = blocks_of("docs/how-to/database.md", "sql")
+    with sessions_in(entry_for(postgresql)):
+        [row] = postgresql.sql(query.text).splitlines()
+    assert len(row.split("|")) == 4

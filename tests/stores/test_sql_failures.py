@@ -47,7 +47,7 @@ def address(name: str, port: int, *, is_async: bool = False) -> str:
     return f"{SERVERS[name][is_async]}://{SERVERS[name][2]}@127.0.0.1:{port}/sessions"
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.asks_for(name)) for name in SERVERS])
 def name(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen

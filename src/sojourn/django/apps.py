@@ -1,4 +1,4 @@
-"""``INSTALLED_APPS = [..., "sojourn.django"]``: optional; adds Sojourn's checks to ``manage.py check``."""
+"""``INSTALLED_APPS = [..., "sojourn.django"]``: the table of the ``db`` engine; optional with the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["SojournConfig"]
 
 
 class SojournConfig(AppConfig):
-    """The app ``sojourn``.  It has no models."""
+    """The app ``sojourn``: checks, and the table of sessions."""
 
     name = "sojourn.django"
     label = "sojourn"

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections
 
 from sojourn.errors import ConfigurationError
 from sojourn.keyring import Keyring
+from sojourn.stores.sql.statements import TABLE
 
-__all__ = ["check_secrets", "check_settings"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["check_secrets", "check_settings", "check_table"]
+
+_DB: Final = "sojourn.django.backends.db"
 
 
 @checks.register(checks.Tags.security)
@@ -52,3 +60,23 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
     except (ImportError, AttributeError, ImproperlyConfigured) as error:
         return [checks.Error(f"SESSION_ENGINE cannot start: {error}", id="sojourn.E001")]
     return []
+
+
+@checks.register(checks.Tags.database)
+def check_table(databases: Sequence[str] | None = None, **_: object) -> list[checks.CheckMessage]:
+    """Warn that the ``db`` engine has no table yet; asked for by ``manage.py check --database default``."""
+    if settings.SESSION_ENGINE != _DB or check_settings():
+        return []
+    alias = import_module(_DB).SessionStore.get_engine().manager.store.alias
+    if alias not in (databases or ()):
+        return []
+    try:
+        is_there = TABLE in connections[alias].introspection.table_names()
+    except DatabaseError:
+        return []  # as others will say
+    if is_there:
+        return []
+    hint = "Run manage.py migrate" + ("." if alias == "default" else f" --database {alias}.")
+    return [
+        checks.Warning(f"The database {alias!r} has no table for sessions.", hint=hint, id="sojourn.W002")
+    ]

@@ -33,6 +33,8 @@ class SojournSettings:
     #: without django-redis, a memcached with larger items.  Such as ``"redis+cluster://10.0.0.1:6379/"``.  By
     #: default they are those of the alias ``SESSION_CACHE_ALIAS``.
     STORE: str | None = None
+    #: Alias, in ``DATABASES``, of the database of the ``db`` engine; by default the one that routers choose.
+    DATABASE: str | None = None
     #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
     ABSOLUTE_TIMEOUT: int | None = None
     #: Whether reading a session is activity that moves its expiry, at most once per touch interval (a tenth
@@ -95,6 +97,7 @@ class SojournSettings:
 _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "PATH": ((str, os.PathLike, type(None)), "a path"),
     "STORE": ((str, type(None)), "the address of a store, or None"),
+    "DATABASE": ((str, type(None)), "an alias in DATABASES, or None"),
     "ABSOLUTE_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
     "SLIDING": ((bool,), "True or False"),
     "COOKIE_PARTITIONED": ((bool,), "True or False"),

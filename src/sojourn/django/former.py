@@ -15,10 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.backends.cache import KEY_PREFIX
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookieSession
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from sojourn.django.caches.former import Pickled, former_cache
@@ -39,8 +41,10 @@ __all__ = ["AsyncDjangoEngines", "DjangoCache", "DjangoEngine", "DjangoEngines",
 logger = logging.getLogger("sojourn")
 
 _PREFIX: Final = "django.contrib.sessions.backends."
+_APP: Final = "django.contrib.sessions"
 _CACHE: Final = f"{_PREFIX}cache"
-_CACHED_DB: Final = f"{_PREFIX}cached_db"
+_DB: Final = f"{_PREFIX}db"
+_TABLES: Final = (_DB, f"{_PREFIX}cached_db")
 _KEY: Final = re.compile(r"[a-z0-9]{32}", re.ASCII)
 
 
@@ -60,7 +64,6 @@ class DjangoEngine:
                 f"sessions cannot be taken over from {path!r}: name one of Django's engines that keep them "
                 "on the server (cache, cached_db, db, file), or None"
             )
-        self._path = path
 
     def load(self, token: str) -> Mapping[str, Any] | None:
         """Return the data of the living session of ``token``, or ``None``."""
@@ -91,11 +94,52 @@ class DjangoEngine:
         await self._store(token).adelete()
 
     def _reader(self, token: str) -> SessionBase:
-        """Return the session to load: of ``cached_db`` the database's, for its cache holds pickles."""
-        if self._path == _CACHED_DB:
-            reader: SessionBase = import_string(f"{_PREFIX}db.SessionStore")(token)
-            return reader
+        """Return the session to load."""
         return self._store(token)
+
+
+class DjangoTable(DjangoEngine):
+    """Django's ``db`` or ``cached_db``, whose table a project may never have made."""
+
+    def __init__(self, path: str) -> None:
+        if not apps.is_installed(_APP):
+            raise ImproperlyConfigured(
+                f"sessions cannot be taken over from {path!r} without its table: add {_APP!r} to "
+                "INSTALLED_APPS, or set SOJOURN = {'ADOPT': None}"
+            )
+        super().__init__(path)
+        self._exists: bool | None = None  # not looked yet
+
+    def load(self, token: str) -> Mapping[str, Any] | None:
+        """Return the data of the living session of ``token``, or ``None``."""
+        return super().load(token) if self._table_exists() else None
+
+    async def aload(self, token: str) -> Mapping[str, Any] | None:
+        """See :meth:`load`."""
+        return await super().aload(token) if await sync_to_async(self._table_exists)() else None
+
+    def delete(self, token: str) -> None:
+        """Delete the session of ``token``."""
+        if self._table_exists():
+            super().delete(token)
+
+    async def adelete(self, token: str) -> None:
+        """See :meth:`delete`."""
+        if await sync_to_async(self._table_exists)():
+            await super().adelete(token)
+
+    def _table_exists(self) -> bool:
+        """Whether there is a table, which is asked once in the life of the process."""
+        if self._exists is None:
+            model: Any = import_string(f"{_DB}.SessionStore").get_model_class()
+            connection = connections[router.db_for_read(model)]
+            self._exists = model._meta.db_table in connection.introspection.table_names()  # noqa: SLF001
+        return self._exists
+
+    def _reader(self, token: str) -> SessionBase:
+        """Return the session to load: of ``cached_db`` the database's, for its cache holds pickles."""
+        reader: SessionBase = import_string(f"{_DB}.SessionStore")(token)
+        return reader
 
 
 class DjangoCache:
@@ -220,7 +264,15 @@ def engines_to_adopt_from(given: SojournSettings, same_name: str | None) -> list
     adopt = given.ADOPT
     if adopt == SAME_NAME:
         adopt = None if same_name is None else f"{_PREFIX}{same_name}"
+        if adopt in _TABLES and not apps.is_installed(_APP):
+            return []  # nobody can have used it
     if adopt is None:
         return []
     paths = [adopt] if isinstance(adopt, str) else list(adopt)
-    return [DjangoCache(given) if path == _CACHE else DjangoEngine(path) for path in paths]
+    return [_engine(path, given) for path in paths]
+
+
+def _engine(path: str, given: SojournSettings) -> DjangoEngine | DjangoCache:
+    if path == _CACHE:
+        return DjangoCache(given)
+    return DjangoTable(path) if path in _TABLES else DjangoEngine(path)

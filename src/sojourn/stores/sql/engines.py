@@ -21,6 +21,7 @@ except ImportError as error:
     raise ImportError("SQLStore needs SQLAlchemy 2: pip install 'sojourn[sql]'") from error
 
 from sojourn.errors import ConfigurationError, StoreTimeoutError, StoreUnavailableError
+from sojourn.stores.sql.faults import LONGEST_PAUSE, TRIES, is_deadlock, is_missing_table
 from sojourn.stores.sql.operations import Change, Operations, Read, TakenError
 from sojourn.stores.sql.statements import DIALECTS, POSTGRESQL_SETTINGS, TABLE, Statements, checked_name
 
@@ -41,12 +42,8 @@ __all__ = [
     "session_table",
 ]
 
-#: How often a request is tried that a deadlock or a lost connection keeps from being done.
-_TRIES: Final = 10
 #: Drivers' clocks differ a little from ours.
 _NEARLY: Final = 0.95
-#: Seconds before the next try.
-_LONGEST_PAUSE: Final = 0.01
 
 #: The drivers for an address that names none.
 DRIVERS: Final[Mapping[str, str]] = {
@@ -72,11 +69,6 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "pyformat": "%s",
     "numeric_dollar": "$",
 }
-
-_NO_TABLE: Final = ("no such table", "does not exist", "doesn't exist")
-
-#: What servers call it when they undo a statement because of another: SQLSTATE, or MySQL's number.
-_DEADLOCKS: Final = frozenset({"40001", "40P01", 1213})
 
 
 def place(url: URL) -> str:
@@ -285,8 +277,8 @@ class OnEngine(Operations):
         it was tried; ``began``: when, on the monotonic clock.
         """
         waited = self._clock.monotonic() - began
-        if waited < self._timeout and tried < _TRIES and _may_be_repeated(error, request):
-            return random.uniform(0, _LONGEST_PAUSE)  # noqa: S311 - jitter, not a secret
+        if waited < self._timeout and tried < TRIES and _may_be_repeated(error, request):
+            return random.uniform(0, LONGEST_PAUSE)  # noqa: S311 - jitter, not a secret
         # What SQLAlchemy's own error shows may be a key or a payload; the driver's is about the failure.
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(error, IntegrityError):
@@ -303,7 +295,7 @@ class OnEngine(Operations):
         said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
         if not isinstance(error, SQLAlchemyError | OSError):
             said = "it answered nonsense; check that it is a database of this kind"
-        if any(words in said for words in _NO_TABLE):
+        if is_missing_table(error, self._statements.table):
             said += "; call create_table() once"
         return StoreUnavailableError(f"{self._where}: {said}")
 
@@ -323,6 +315,4 @@ def _may_be_repeated(error: Exception, request: Request) -> bool:
         return False
     if error.connection_invalidated:  # the server was restarted since: a write may have been done
         return isinstance(request, Read)
-    state = getattr(error.orig, "sqlstate", None)
-    number = error.orig.args[0] if error.orig is not None and error.orig.args else None
-    return state in _DEADLOCKS or number in _DEADLOCKS
+    return is_deadlock(error.orig)

@@ -1,0 +1,68 @@
+"""``SESSION_ENGINE = "sojourn.django.backends.db"``: a table in one of ``DATABASES``.
+
+Takes two steps more: ``"sojourn.django"`` in ``INSTALLED_APPS``, and ``manage.py migrate``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router
+
+from sojourn.django.backends.base import SojournSession
+from sojourn.django.conf import sojourn_settings
+from sojourn.django.database import AsyncDatabaseStore, DatabaseStore
+from sojourn.django.engine import Engine, Place, engine_at
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+    from sojourn.django.conf import SojournSettings
+
+__all__ = ["SessionStore"]
+
+
+class SessionStore(SojournSession):
+    """A session in the database ``SOJOURN["DATABASE"]``, by default the one that routers give the model."""
+
+    @classmethod
+    def get_engine(cls) -> Engine:
+        """Return the engine of the configured database."""
+        alias = _alias(cls.get_model_class())
+        return engine_at(("database", alias), partial(_open, alias), like="db")
+
+    @classmethod
+    def get_model_class(cls) -> type[Model]:
+        """Return the model of the table, as Django's engine does; its rows are sealed.
+
+        Raises ``ImproperlyConfigured`` without the app.
+        """
+        if not apps.is_installed("sojourn.django"):
+            raise ImproperlyConfigured(
+                "the table of sessions belongs to an app: add 'sojourn.django' to INSTALLED_APPS, then run "
+                "manage.py migrate"
+            )
+        from sojourn.django.models import Session  # noqa: PLC0415 - there is none without the app
+
+        return Session
+
+
+def _alias(model: type[Model]) -> str:
+    """Return the database to read and write: a replica may not have yet what a load has to find."""
+    alias = sojourn_settings().DATABASE
+    if alias is None:
+        return router.db_for_write(model)
+    if alias not in settings.DATABASES:
+        raise ImproperlyConfigured(
+            f"SOJOURN['DATABASE'] is {alias!r}, but DATABASES has no {alias!r}: add it, or name one it has"
+        )
+    return alias
+
+
+def _open(alias: str, given: SojournSettings) -> Place:
+    store = DatabaseStore(alias, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER)
+    return Place(f"the database {alias!r}", store, AsyncDatabaseStore(store))
