@@ -27,7 +27,7 @@ from sojourn.errors import ConfigurationError, ConflictError, SessionGoneError, 
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore
 from sojourn.testing.records import new_record
 from tests.servers.proxy import Proxy
-from tests.servers.valkey import wait_until
+from tests.servers.valkey import Cluster, Sentinels, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sojourn.record import Record
     from sojourn.stores.valkey.routing import Request, Steps
-    from tests.servers.valkey import Cluster, Valkey
+    from tests.servers.valkey import Valkey
 
 CLOCK = SystemClock()
 SECRET = "a secret for tests: 0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -480,11 +480,36 @@ async def test_users_and_tls_will_do_and_certificates_are_checked(
             elsewhere.load(record.key)
 
 
+@pytest.mark.parametrize("topology", ["valkey_cluster", "valkey_sentinels"])
+async def test_the_rights_that_the_documentation_lists_are_enough(
+    topology: str, request: pytest.FixtureRequest
+) -> None:
+    servers: Cluster | Sentinels = request.getfixturevalue(topology)
+    where: dict[str, Any] = {"username": "app", "password": "pass", "timeout": PATIENCE}
+    if isinstance(servers, Cluster):
+        for node in servers.nodes:
+            node.ask("ACL", "SETUSER", "app", "on", ">pass", "~sojourn:*", *_COMMANDS, *_ON_A_CLUSTER)
+        where |= {"servers": servers.addresses, "cluster": True}
+    else:
+        for node in servers.servers:
+            node.ask("ACL", "SETUSER", "app", "on", ">pass", "~sojourn:*", *_COMMANDS, "+role")
+        for node in servers.sentinels:
+            node.ask("ACL", "SETUSER", "watcher", "on", ">pass", "+sentinel|masters")
+        where |= {"servers": servers.addresses, "sentinel": servers.name}
+        where |= {"sentinel_username": "watcher", "sentinel_password": "pass"}
+    store, twin = ValkeyStore(**where), AsyncValkeyStore(**where)
+    record = created(store, subject=secrets.token_bytes(16))
+    assert await twin.load(record.key) == record
+    store.close()
+    await twin.close()
+
+
 #: What a user has to be allowed, as the documentation says.
 _COMMANDS = (
     *("+get", "+set", "+del", "+exists", "+getrange", "+setrange", "+pexpireat", "+time"),
     *("+zadd", "+zrem", "+zcard", "+zrange", "+zremrangebyscore", "+eval", "+evalsha", "+select"),
 )
+_ON_A_CLUSTER = ("+cluster|slots", "+asking")
 
 
 def _free_port() -> int:
