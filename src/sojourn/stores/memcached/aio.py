@@ -169,6 +169,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._replies: Replies | None = None
         self._done: asyncio.Future[list[Reply]] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._spoilt = False
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -180,14 +182,28 @@ class _Connection(asyncio.Protocol):
     ) -> list[Reply]:
         """Send the request, return the replies."""
         done: asyncio.Future[list[Reply]] = loop.create_future()
-        self._done, self._replies = done, Replies(exchange.replies)
-        timer = loop.call_at(deadline, self._fail, TimeoutError())
+        self._done, self._replies, self._deadline = done, Replies(exchange.replies), deadline
+        if self._timer is None or self._timer.when() > deadline:
+            self._set_timer(loop)
         try:
             self._transport.write(exchange.request)
             return await done
         finally:
-            timer.cancel()
             self._done = self._replies = None
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look after the exchange at its deadline.  Most are over by then: one timer serves many of them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(self._deadline, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._done is not None:
+            if loop.time() < self._deadline:  # another one's
+                self._set_timer(loop)
+            else:
+                self._fail(TimeoutError())
 
     def _fail(self, error: Exception) -> None:
         self._spoilt = True
@@ -223,6 +239,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(EOFError() if exc is None else exc)
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._lost.done():
             self._lost.set_result(None)
 

@@ -85,7 +85,7 @@ def decode(key: str, reply: Reply, witness: object, *, now: int) -> Record:
     _, present, origin, counter, created_at, idle_deadline, absolute, subject_size, info_size = head
     info_at = _HEAD.size + subject_size
     payload_at = info_at + info_size
-    cas, left = reply.number("c"), reply.number("t")
+    cas, left = reply.number(b"c"), reply.number(b"t")
     if payload_at > len(value) or cas is None or left is None:
         raise ForeignItemError
     absolute_deadline = absolute if present & _HAS_ABSOLUTE_DEADLINE else None

@@ -104,13 +104,31 @@ class Operations:
             [reply] = answer.replies
             if reply.status == b"HD":
                 return _proven(version, record, reply, answer.witness)
-            if (yield from self._read(record.key)) is not None:
+            if (yield from self._load(record.key)) is not None:
                 raise DuplicateKeyError(
                     "a living session has this key already, nothing was written; use a new token"
                 )
 
     def _load(self, key: str) -> Steps[Record | None]:
-        return (yield from self._read(key))
+        """Return the living record, its version proven; bury one that is past its absolute deadline."""
+        wire_key = self._key(key)
+        answer: Answer = yield protocol.fetch(wire_key)
+        [reply] = answer.replies
+        if reply.status == b"EN":
+            return None
+        now = self._clock.now()
+        try:
+            record = decode(key, reply, answer.witness, now=now)
+        except ForeignItemError as error:
+            raise StoreUnavailableError(
+                "memcached holds something under a session's key that this release did not write; run one "
+                "release on all workers, and give applications that share a memcached a key_prefix each"
+            ) from error
+        if record.absolute_deadline is None or now < record.absolute_deadline:
+            return record
+        cas = cast("Proven", record.version).cas
+        yield protocol.delete_unchanged(wire_key, cas=cas, witness=answer.witness)
+        return None
 
     def _update(self, record: Record, expected_version: Version) -> Steps[Version]:
         key = self._key(record.key)
@@ -188,27 +206,6 @@ class Operations:
                 "keep less in it, or raise both memcached's -I and max_payload"
             )
 
-    def _read(self, key: str) -> Steps[Record | None]:
-        """Return the living record, its version proven; bury one that is past its absolute deadline."""
-        wire_key = self._key(key)
-        answer: Answer = yield protocol.fetch(wire_key)
-        [reply] = answer.replies
-        if reply.status == b"EN":
-            return None
-        now = self._clock.now()
-        try:
-            record = decode(key, reply, answer.witness, now=now)
-        except ForeignItemError as error:
-            raise StoreUnavailableError(
-                "memcached holds something under a session's key that this release did not write; run one "
-                "release on all workers, and give applications that share a memcached a key_prefix each"
-            ) from error
-        if record.absolute_deadline is None or now < record.absolute_deadline:
-            return record
-        cas = cast("Proven", record.version).cas
-        yield protocol.delete_unchanged(wire_key, cas=cas, witness=answer.witness)
-        return None
-
     def _prove(self, key: str, version: Version) -> Steps[Proven]:
         """Return ``version`` with its proof: the one it brought, or else after a look at the record."""
         if isinstance(version, Proven):
@@ -218,7 +215,7 @@ class Operations:
         return (yield from self._look(key, version))
 
     def _look(self, key: str, version: Version) -> Steps[Proven]:
-        record = yield from self._read(key)
+        record = yield from self._load(key)
         if record is None:
             raise _gone()
         if record.version != version:
@@ -229,7 +226,7 @@ class Operations:
 
 
 def _proven(version: Version, record: Record, reply: Reply, witness: Witness) -> Version:
-    cas = reply.number("c")
+    cas = reply.number(b"c")
     return version if cas is None else Proven.of(version, cas, record.absolute_deadline, witness)
 
 
@@ -237,7 +234,7 @@ def _lived(answer: Answer, *, now: int) -> bool:
     before, done = answer.replies
     if done.status != b"HD":
         return False
-    flags = before.number("f")
+    flags = before.number(b"f")
     return flags is None or not is_past(flags, now=now)
 
 

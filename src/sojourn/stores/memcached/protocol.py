@@ -82,10 +82,10 @@ class Reply(NamedTuple):
         """Whether the item is marked so."""
         return b" X" in self.flags
 
-    def number(self, flag: str) -> int | None:
-        """Return the number that comes with ``flag``, ``None`` if there is none."""
-        at = self.flags.find(b" " + flag.encode())
-        digits = b"" if at < 0 else self.flags[at + 2 :].split(b" ", 1)[0]
+    def number(self, flag: bytes) -> int | None:
+        """Return the number that comes with ``flag``, a letter; ``None`` if there is none."""
+        rest = self.flags.partition(b" " + flag)[2]
+        digits = rest.partition(b" ")[0]
         return int(digits) if digits else None
 
 
