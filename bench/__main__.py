@@ -8,11 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import operations, processes, site, wsgi
+from bench import operations, processes, site, tasks, wsgi
 from bench.contenders import contenders
+from bench.networked import networked, servers
 from bench.plot import draw
 from bench.report import Run
-from bench.targets import targets
+from bench.targets import networked_targets, targets
 
 _HERE = Path(__file__).parent
 _RESULTS = _HERE / "results"
@@ -23,7 +24,7 @@ _PLOTS = _HERE.parent / "docs" / "_static"
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a rough look in half a minute")
+    parser.add_argument("--quick", action="store_true", help="a rough look in a minute")
     parser.add_argument("--no-processes", action="store_true", help="leave out the part with several")
     parser.add_argument("--reference", action="store_true", help="replace reference.json and the docs' plots")
     arguments = parser.parse_args()
@@ -42,12 +43,17 @@ def main() -> None:
 
 
 def _run(folder: Path, *, quick: bool, several: bool) -> Run:
-    site.set_up(folder)
-    everybody = contenders(folder)
-    measured = operations.measure(everybody, rounds=8 if quick else 40)
-    pages = wsgi.measure(everybody, rounds=5 if quick else 40)
+    with servers(folder) as caches:
+        site.set_up(folder, caches=caches)
+        everybody = contenders(folder) | networked(caches)
+        measured = operations.measure(everybody, rounds=8 if quick else 40)
+        pages = wsgi.measure(everybody, rounds=5 if quick else 40)
+        rates = (
+            tasks.measure(caches["redis"]["LOCATION"], rounds=3 if quick else 15) if "redis" in caches else {}
+        )
     loads = processes.measure(folder, rounds=2 if quick else 15) if several else {}
-    return Run(operations=measured, pages=pages, loads=loads, targets=targets(measured, loads))
+    reached = [*targets(measured, loads), *networked_targets(measured, pages, rates)]
+    return Run(operations=measured, pages=pages, loads=loads, rates=rates, targets=reached)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["RawDict", "RawSqlite"]
+__all__ = ["RawDict", "RawSqlite", "payload_like"]
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class RawSqlite:
     def new(self, values: Mapping[str, Any]) -> str:
         """Insert a session of these values; return its key."""
         key = secrets.token_hex(32)
-        payload = _payload(values)
+        payload = payload_like(values)
         subject, info = (_SUBJECT, _INFO) if SIGNED_IN.keys() <= values.keys() else (None, b"")
         now = _now()
         row = (key, payload, now, _FOREVER, None, subject, info, secrets.randbits(63), 1, now)
@@ -93,7 +93,7 @@ class RawDict:
     def new(self, values: Mapping[str, Any]) -> str:
         """Put a session of these values; return its key."""
         key = secrets.token_hex(32)
-        payload = _payload(values)
+        payload = payload_like(values)
         with self._lock:
             self._rows[key] = payload
         return key
@@ -152,7 +152,7 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
 _payloads: dict[int, bytes] = {}
 
 
-def _payload(values: Mapping[str, Any]) -> bytes:
+def payload_like(values: Mapping[str, Any]) -> bytes:
     """Return as many bytes as ``values`` have when sealed, made once for each."""
     payload = _payloads.get(id(values))
     if payload is None:

@@ -12,6 +12,8 @@ import django
 
 from bench.contenders import COOKIES, CORE, DB, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SEALED, SQLITE
 from bench.data import SIZES
+from bench.networked import KEPT_OPEN, MEMCACHED, PYMEMCACHE, RAW_MEMCACHED, RAW_REDIS, REDIS, REDIS_CACHE
+from bench.tasks import TASKS
 from bench.wsgi import NONE, own
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from bench.operations import Medians
     from bench.processes import Load
     from bench.targets import Target
+    from bench.tasks import Rates
 
 __all__ = ["Run"]
 
@@ -27,6 +30,8 @@ __all__ = ["Run"]
 _GROUPS: Final = (
     ((LOCMEM, MEMORY, own(MEMORY), DICT), LOCMEM, DICT),
     ((FILE, DB, EMBEDDED, own(EMBEDDED), CORE, SQLITE), DB, SQLITE),
+    ((PYMEMCACHE, KEPT_OPEN, MEMCACHED, own(MEMCACHED), RAW_MEMCACHED), PYMEMCACHE, RAW_MEMCACHED),
+    ((REDIS_CACHE, REDIS, own(REDIS), RAW_REDIS), REDIS_CACHE, RAW_REDIS),
     ((COOKIES, SEALED), COOKIES, None),
     ((NONE,), None, None),
 )
@@ -39,6 +44,7 @@ class Run:
     operations: Medians
     pages: Medians
     loads: Mapping[int, Mapping[str, Load]]
+    rates: Rates
     targets: list[Target]
 
     def as_json(self) -> dict[str, Any]:
@@ -54,6 +60,7 @@ class Run:
                 count: {name: load.as_json() for name, load in by_name.items()}
                 for count, by_name in self.loads.items()
             },
+            "per_second": self.rates,
             "targets": [
                 {
                     "target": target.text,
@@ -72,6 +79,8 @@ class Run:
             lines += ["", *_table(name, by_size)]
         if self.loads:
             lines += ["", *_loads(self.loads)]
+        if self.rates:
+            lines += ["", *_rates(self.rates)]
         lines += ["", *_targets(self.targets)]
         return "\n".join(lines)
 
@@ -106,9 +115,15 @@ def _loads(loads: Mapping[int, Mapping[str, Load]]) -> Iterator[str]:
             )
 
 
+def _rates(rates: Rates) -> Iterator[str]:
+    yield f"{f'asyncio, {TASKS} tasks, 2000 B':34}" + "".join(f"{f'{name}/s':>14}" for name in rates)
+    for contender in next(iter(rates.values())):
+        yield f"  {contender:32}" + "".join(f"{by_name[contender]:14,.0f}" for by_name in rates.values())
+
+
 def _targets(targets: list[Target]) -> Iterator[str]:
     yield f"{'targets':76}{'measured':>10}{'target':>10}"
     for target in targets:
-        limit = f"{'≥' if target.at_least else '≤'} {target.limit:g}"
+        limit = f"{'≥' if target.at_least else '≤'} {target.limit:.3g}"
         verdict = "reached" if target.reached else "MISSED"
         yield f"  {target.text:74}{target.ratio:10.2f}{limit:>10}  {verdict}"

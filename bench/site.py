@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["set_up"]
@@ -17,8 +18,8 @@ __all__ = ["set_up"]
 _PRAGMAS: Final = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
 
 
-def set_up(folder: Path, *, migrate: bool = True) -> None:
-    """Configure Django with everything in ``folder``."""
+def set_up(folder: Path, *, migrate: bool = True, caches: Mapping[str, Any] | None = None) -> None:
+    """Configure Django with everything in ``folder``, and further ``caches``."""
     (folder / "django").mkdir(exist_ok=True)
     options: dict[str, Any] = {"init_command": _PRAGMAS, "transaction_mode": "IMMEDIATE", "timeout": 20}
     settings.configure(
@@ -45,7 +46,8 @@ def set_up(folder: Path, *, migrate: bool = True) -> None:
             "default": {
                 "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
                 "OPTIONS": {"MAX_ENTRIES": 1_000_000},
-            }
+            },
+            **(caches or {}),
         },
         SESSION_FILE_PATH=str(folder / "django"),
         SOJOURN={"PATH": folder / "sojourn" / "sessions.sqlite3", "MEMORY_LIMIT": 1 << 30},

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 
 from bench.contenders import COOKIES, DB, EMBEDDED, LOCMEM, MEMORY, SEALED, SQLITE
 from bench.data import SIZES
+from bench.networked import MEMCACHED, PYMEMCACHE, RAW_MEMCACHED, RAW_REDIS, REDIS, REDIS_CACHE
+from bench.tasks import OURS, TASKS, THEIRS
+from bench.wsgi import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bench.operations import Medians
     from bench.processes import Load
+    from bench.tasks import Rates
 
-__all__ = ["Target", "targets"]
+__all__ = ["Target", "networked_targets", "targets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +87,34 @@ def _several_processes(loads: Mapping[str, Load]) -> Iterator[Target]:
     throughput = ours.operations_per_second / raw.operations_per_second
     yield Target("embedded, 4 processes: throughput, times raw sqlite3's", throughput, 0.5, at_least=True)
     yield Target("embedded, 4 processes: p999 of writes, times raw sqlite3's", ours.p999 / raw.p999, 1)
+
+
+#: Ours, the raw client, Django's engine, and how many times faster than that each operation has to be.
+_NETWORKED = (
+    (MEMCACHED, RAW_MEMCACHED, PYMEMCACHE, {"read": 1.8, "modify": 2, "new": 4, "login": 2.5}),
+    (REDIS, RAW_REDIS, REDIS_CACHE, {"read": 2.5, "modify": 3.5, "login": 4}),
+)
+_PARTS = {PYMEMCACHE: 1 / 4, REDIS_CACHE: 1 / 3}
+_NETWORKED_SIZE = 2_000
+
+
+def networked_targets(operations: Medians, pages: Medians, rates: Rates) -> Iterator[Target]:
+    """Return the targets of those on servers, for sessions of 2 KB, if they were measured."""
+    size = _NETWORKED_SIZE
+    for ours, raw, djangos, faster in _NETWORKED:
+        if ours not in operations["read"][size]:
+            continue
+        name = ours.removeprefix("Sojourn ")
+        for operation, limit in (("read", 1.3), ("modify", 1.5)):
+            taken = operations[operation][size]
+            yield Target(f"{name} {operation}: times the raw client", taken[ours] / taken[raw], limit)
+        for operation, limit in faster.items():
+            taken = operations[operation][size]
+            text = f"{name} {operation}: times faster than Django's"
+            yield Target(text, taken[djangos] / taken[ours], limit, at_least=True)
+        page = pages["page"][size]
+        added = (page[ours] - page[NONE]) / (page[djangos] - page[NONE])
+        yield Target(f"{name}: what a read adds to a page, times what Django's adds", added, _PARTS[djangos])
+    for operation, by_name in rates.items():
+        text = f"asyncio, {TASKS} tasks, {operation} in Redis: times starsessions' throughput"
+        yield Target(text, by_name[OURS] / by_name[THEIRS], 2, at_least=True)

@@ -13,6 +13,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from bench.contenders import EMBEDDED, MEMORY, DjangoEngine
 from bench.data import SIZES, signed_in
+from bench.networked import KEPT_OPEN, MEMCACHED, REDIS
 from bench.operations import microseconds
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ _BATCH = 10
 def measure(contenders: Mapping[str, Contender], *, rounds: int) -> Medians:
     """Return the median of what a page takes that reads a session, and one that also saves it."""
     engines = {name: one for name, one in contenders.items() if isinstance(one, DjangoEngine)}
+    engines.pop(KEPT_OPEN, None)  # a request closes it
     handlers = {name: _handler(engine.engine, _STOCK) for name, engine in engines.items()}
-    for name in (MEMORY, EMBEDDED) if find_spec("sojourn.django.middleware") else ():
+    behind_own = [name for name in (MEMORY, EMBEDDED, MEMCACHED, REDIS) if name in engines]
+    for name in behind_own if find_spec("sojourn.django.middleware") else ():
         handlers[own(name)] = _handler(engines[name].engine, _OURS)
         engines[own(name)] = engines[name]
     handlers[NONE] = _handler(settings.SESSION_ENGINE, None)
