@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     states = [f"{sum(counted['states']):,} states"] if counted["states"] else []
     _show(terminalreporter, "what can happen to the cached store's protocol, without a violation", states)
     lines = [
-        f"{race}, {stores}: {times} times, for {seconds:g} s at most"
+        f"{race}, {stores}: {times} times, for {seconds:,.10g} s at most"
         for stores, race, times, seconds in counted["served"]
     ]
     _show(terminalreporter, "how often a session that had ended was served", sorted(lines))

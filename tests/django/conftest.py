@@ -44,7 +44,7 @@ from sojourn.clock import SystemClock
 from sojourn.django import engine as engines
 from sojourn.testing import FakeClock
 from tests.django.databases import entry_for, sessions_in
-from tests.django.servers import DATABASES, on_servers
+from tests.django.servers import DATABASES, database_of, on_servers
 from tests.django.site import ENGINES, Site
 from tests.django.wire import KINDS, OURS, Wire
 
@@ -88,9 +88,10 @@ def make_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
 
     def make(name: str, **more: Any) -> Site:
         on_them, servers = on_servers(name, request)
-        if name in DATABASES:
+        database = database_of(name)
+        if database is not None:
             stack.close()
-            fixture = DATABASES[name]
+            fixture = DATABASES[database]
             where = tmp_path / "db.sqlite3" if fixture is None else request.getfixturevalue(fixture)
             stack.enter_context(sessions_in(entry_for(where)))
         engine = "cache" if servers else name.partition(" on ")[0]

@@ -25,10 +25,12 @@ from django.test.utils import get_runner, setup_test_environment, teardown_test_
 CLASSES: dict[str, tuple[str, ...]] = {
     "cache": ("SessionTestsMixin", "CacheSessionTests", "SessionMiddlewareTests"),
     "db": ("SessionTestsMixin", "DatabaseSessionTests", "SessionMiddlewareTests"),
+    "cached_db": ("SessionTestsMixin", "CacheDBSessionTests", "SessionMiddlewareTests"),
     "embedded": ("SessionTestsMixin", "SessionMiddlewareTests"),
     "file": ("SessionTestsMixin", "FileSessionTests", "FileSessionPathLibTests", "SessionMiddlewareTests"),
     "signed_cookies": ("SessionTestsMixin", "SessionMiddlewareTests"),
 }
+_IN_A_DATABASE = ("db", "cached_db")
 
 
 def main(folder: str, engine: str, more: str) -> None:
@@ -61,7 +63,7 @@ def configure(folder: str, engine: str, temporary: Path, more: dict[str, Any]) -
         "SOJOURN": {"COOKIE_REVOCATIONS": f"sqlite://{temporary}/ended.sqlite3"},
         "USE_TZ": False,
     }
-    if engine == "db":
+    if engine in _IN_A_DATABASE:
         chosen["INSTALLED_APPS"].append("sojourn.django")
     settings.configure(**chosen | more)
     sys.path.insert(0, folder)
@@ -83,7 +85,7 @@ def suite(engine: str) -> unittest.TestSuite:
     module: Any = import_module("sessions_tests.tests")
     backend = import_module(settings.SESSION_ENGINE).SessionStore
     tests = unittest.TestSuite()
-    case = TestCase if engine == "db" else SimpleTestCase  # may it use the database?
+    case = TestCase if engine in _IN_A_DATABASE else SimpleTestCase  # may it use the database?
     for name in CLASSES[engine]:
         theirs = getattr(module, name)
         bases = (theirs,) if issubclass(theirs, case) else (theirs, case)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from _pytest.mark.structures import ParameterSet
 
 __all__ = [
+    "CACHED",
     "DATABASES",
     "DJANGO_REDIS",
     "HAS_PYLIBMC",
@@ -21,6 +22,7 @@ __all__ = [
     "PYMEMCACHE",
     "REDIS",
     "Keeper",
+    "database_of",
     "on_servers",
     "sites",
 ]
@@ -107,19 +109,40 @@ SERVERS: dict[str, tuple[str, Callable[[Any], Made]]] = {
 #: Databases, and the fixture with their server: ``None`` if they are a file.
 DATABASES: dict[str, str | None] = {"db": None, "db on postgresql": "postgresql", "db on mariadb": "mariadb"}
 
+#: Databases with a cache before them: on which servers the copies are, and the database as above.
+CACHED: dict[str, tuple[str, str]] = {
+    "cached_db on memcached": ("memcached", "db"),
+    "cached_db on redis": ("redis", "db"),
+    "cached_db on memcached and postgresql": ("memcached", "db on postgresql"),
+    "cached_db on redis and mariadb": ("redis", "db on mariadb"),
+}
+
 
 def sites(*names: str) -> list[ParameterSet]:
     """Return the sites of these names as parameters of a test, which asks for the servers they need."""
-    fixtures = {name: fixture for name, (fixture, _) in SERVERS.items()} | DATABASES
-    asked = [(name, fixtures.get(name)) for name in names]
     return [
-        pytest.param(name, marks=() if fixture is None else pytest.mark.asks_for(fixture))
-        for name, fixture in asked
+        pytest.param(name, marks=[pytest.mark.asks_for(fixture) for fixture in fixtures_of(name)])
+        for name in names
     ]
+
+
+def fixtures_of(name: str) -> list[str]:
+    """Return the fixtures with the servers that the site of that name needs."""
+    if name in CACHED:
+        return [fixture for part in CACHED[name] for fixture in fixtures_of(part)]
+    fixture = SERVERS[name][0] if name in SERVERS else DATABASES.get(name)
+    return [] if fixture is None else [fixture]
+
+
+def database_of(name: str) -> str | None:
+    """Return the site's database, by its name in ``DATABASES``; ``None`` if it has none."""
+    return CACHED[name][1] if name in CACHED else name if name in DATABASES else None
 
 
 def on_servers(name: str, request: pytest.FixtureRequest) -> Made:
     """Return the settings of a site of that name, and the servers; none for one in this process."""
+    if name in CACHED:  # the sessions themselves are in the database
+        return on_servers(CACHED[name][0], request)[0], ()
     if name not in SERVERS:
         return {}, ()
     fixture, settings_on = SERVERS[name]

@@ -16,7 +16,7 @@ from django.urls import path
 
 from sojourn.django import engine as engines
 from sojourn.testing import AsyncFaultyStore, FaultyStore
-from tests.django.servers import DATABASES, sites
+from tests.django.servers import CACHED, DATABASES, sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,16 +44,16 @@ __all__ = [
 IN_PROCESS = ("cache", "embedded", "file")
 #: Where our engines keep sessions: in this process, in databases, and on servers that ``CACHES`` names
 #: (``servers.py``).
-ENGINES = sites(*IN_PROCESS, *DATABASES, "redis", "memcached")
+ENGINES = sites(*IN_PROCESS, *DATABASES, *CACHED, "redis", "memcached")
 
 #: For tests of what several servers may get wrong.
 everywhere = pytest.mark.parametrize(
     "site", ENGINES + sites("memcached nodes", "redis cluster", "redis sentinels"), indirect=True
 )
 #: For tests whose sessions end by the clock of this process; a server has one of its own.
-in_process = pytest.mark.parametrize("site", sites(*IN_PROCESS, *DATABASES), indirect=True)
+in_process = pytest.mark.parametrize("site", sites(*IN_PROCESS, *DATABASES, *CACHED), indirect=True)
 #: For tests that ask whose sessions there are; memcached cannot tell.
-with_index = pytest.mark.parametrize("site", sites(*IN_PROCESS, *DATABASES, "redis"), indirect=True)
+with_index = pytest.mark.parametrize("site", sites(*IN_PROCESS, *DATABASES, *CACHED, "redis"), indirect=True)
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 

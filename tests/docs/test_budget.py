@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.django.site import Browser
 from tests.django.test_budget import BUDGET, requests
+from tests.django.test_cached_db import LAPSED, WITHIN_THE_LEASE
 from tests.django.test_cookie_engine import COOKIE_BUDGET
 from tests.django.test_on_servers import ON_THE_WIRE
 from tests.docs.pages import DOCS
@@ -41,6 +42,8 @@ def test_the_row_of_sojourns_engines_is_the_budget_the_tests_hold_them_to() -> N
     assert set(table()["Sojourn's `signed_cookies`"].values()) == {0}
     row = table()["Sojourn's `cache` on memcached"]
     assert row == {name: ON_THE_WIRE["memcached"][name] for name in row}
+    assert table()["Sojourn's `cached_db`, within the lease"] == WITHIN_THE_LEASE
+    assert table()["Sojourn's `cached_db`, lease lapsed or no copy"] == LAPSED
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sojourn.errors import StoreError
 from sojourn.stores.cached import CachedStore
 from sojourn.stores.memory import MemoryStore
 from sojourn.testing.expected import Expected
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sojourn.testing import FakeClock
     from sojourn.testing.model import Intent
 
-__all__ = ["OnlookingWorld", "RememberingStore", "WatchedStore"]
+__all__ = ["OnlookingWorld", "RememberingStore", "Stopped", "WatchedStore"]
 
 T = TypeVar("T")
 
@@ -193,3 +194,30 @@ class OnlookingWorld(World):
     def __init__(self, store: Any, clock: FakeClock) -> None:
         super().__init__(store, clock)
         self.expected = Onlooker(clock, follows=True)
+
+
+class Stopped:
+    """A request that is stopped before one of its steps, and goes on when told."""
+
+    def __init__(self, steps: Steps[Any], *, after: int) -> None:
+        self._steps = steps
+        self._step: Any = next(steps)
+        for _ in range(after):
+            self._take()
+
+    def _take(self) -> None:
+        call, *arguments = self._step
+        try:
+            answer = call(*arguments)
+        except StoreError as error:
+            self._step = self._steps.throw(error)
+        else:
+            self._step = self._steps.send(answer)
+
+    def go_on(self) -> Any:
+        """Take the rest; return what the request returns."""
+        try:
+            while True:
+                self._take()
+        except StopIteration as stop:
+            return stop.value

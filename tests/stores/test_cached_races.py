@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sojourn.clock import SystemClock
-from sojourn.errors import SessionGoneError, StoreError
+from sojourn.errors import SessionGoneError
 from sojourn.stores.cached import CachedStore
 from sojourn.stores.embedded import EmbeddedStore
 from sojourn.stores.memcached import MemcachedStore
@@ -23,13 +23,13 @@ from sojourn.stores.sql import SQLStore
 from sojourn.stores.valkey import ValkeyStore
 from sojourn.testing import FakeClock, new_record
 from tests.servers.proxy import Proxy
+from tests.stores.cached_watch import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from sojourn.record import Record
-    from sojourn.steps import Steps
     from sojourn.store import Store
     from tests.servers.postgresql import PostgreSQL
 
@@ -52,33 +52,6 @@ PLACES = [
         ("valkey", "postgresql", "valkey", "postgresql"),
     )
 ]
-
-
-class Stopped:
-    """A request that is stopped before one of its steps, and goes on when told."""
-
-    def __init__(self, steps: Steps[Any], *, after: int) -> None:
-        self._steps = steps
-        self._step: Any = next(steps)
-        for _ in range(after):
-            self._take()
-
-    def _take(self) -> None:
-        call, *arguments = self._step
-        try:
-            answer = call(*arguments)
-        except StoreError as error:
-            self._step = self._steps.throw(error)
-        else:
-            self._step = self._steps.send(answer)
-
-    def go_on(self) -> Any:
-        """Take the rest; return what the request returns."""
-        try:
-            while True:
-                self._take()
-        except StopIteration as stop:
-            return stop.value
 
 
 @dataclass

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_secrets", "check_settings", "check_table"]
 
-_DB: Final = "sojourn.django.backends.db"
+_IN_A_TABLE: Final = ("sojourn.django.backends.db", "sojourn.django.backends.cached_db")
 
 
 @checks.register(checks.Tags.security)
@@ -64,10 +64,11 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
 
 @checks.register(checks.Tags.database)
 def check_table(databases: Sequence[str] | None = None, **_: object) -> list[checks.CheckMessage]:
-    """Warn that the ``db`` engine has no table yet; asked for by ``manage.py check --database default``."""
-    if settings.SESSION_ENGINE != _DB or check_settings():
+    """Warn that ``db`` or ``cached_db`` has no table yet; for ``manage.py check --database default``."""
+    if settings.SESSION_ENGINE not in _IN_A_TABLE or check_settings():
         return []
-    alias = import_module(_DB).SessionStore.get_engine().manager.store.alias
+    store = import_module(settings.SESSION_ENGINE).SessionStore.get_engine().manager.store
+    alias = getattr(store, "origin", store).alias
     if alias not in (databases or ()):
         return []
     try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sojourn.django.conf import SojournSettings
 
-__all__ = ["SessionStore"]
+__all__ = ["SessionStore", "database_of", "place_in"]
 
 
 class SessionStore(SojournSession):
@@ -32,8 +32,8 @@ class SessionStore(SojournSession):
     @classmethod
     def get_engine(cls) -> Engine:
         """Return the engine of the configured database."""
-        alias = _alias(cls.get_model_class())
-        return engine_at(("database", alias), partial(_open, alias), like="db")
+        alias = database_of(cls.get_model_class())
+        return engine_at(("database", alias), partial(place_in, alias), like="db")
 
     @classmethod
     def get_model_class(cls) -> type[Model]:
@@ -51,7 +51,7 @@ class SessionStore(SojournSession):
         return Session
 
 
-def _alias(model: type[Model]) -> str:
+def database_of(model: type[Model]) -> str:
     """Return the database to read and write: a replica may not have yet what a load has to find."""
     alias = sojourn_settings().DATABASE
     if alias is None:
@@ -63,6 +63,7 @@ def _alias(model: type[Model]) -> str:
     return alias
 
 
-def _open(alias: str, given: SojournSettings) -> Place:
+def place_in(alias: str, given: SojournSettings) -> Place:
+    """Return the place that is the table in the database ``alias``."""
     store = DatabaseStore(alias, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER)
     return Place(f"the database {alias!r}", store, AsyncDatabaseStore(store))

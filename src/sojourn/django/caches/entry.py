@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
+from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
@@ -111,7 +112,7 @@ def cache_entry(alias: str) -> CacheEntry:
             f"CACHES = {{{alias!r}: {_shown(configured['BACKEND'], configured.get('LOCATION'))}}}"
         )
     if alias not in configured:
-        raise ImproperlyConfigured(
+        raise InvalidCacheBackendError(  # as Django does: an ImproperlyConfigured
             f"SESSION_CACHE_ALIAS is {alias!r}, but CACHES has no {alias!r}: add it, or name one it has"
         )
     given: Mapping[str, Any] = configured[alias]
