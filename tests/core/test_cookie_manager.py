@@ -726,6 +726,45 @@ async def test_a_request_under_way_still_finds_the_session_that_went_back(spilli
     assert await spilling.values(large) is None
 
 
+async def test_C1_a_session_that_ended_in_the_store_meanwhile_does_not_come_back_into_a_cookie(
+    spilling: Cookies,
+) -> None:
+    large = await spilling.new(_subject="ann", noise=noise(20_000))
+    session = await spilling.open(large)
+    await spilling.end(large)
+    del session["noise"]
+    if spilling.manager.revocable:
+        assert await spilling.values(large) is None
+    with pytest.raises(SessionGoneError):
+        await spilling.commit(session)
+    assert session.token is None
+
+
+async def test_C2_what_another_request_saved_meanwhile_is_kept_by_one_that_goes_back(
+    spilling: Cookies,
+) -> None:
+    large = await spilling.new(noise=noise(20_000))
+    session = await spilling.open(large)
+    await spilling.save(large, theirs=1)
+    del session["noise"]
+    session["ours"] = 2
+    value = await spilling.commit(session)
+    assert await spilling.values(value) == {"theirs": 1, "ours": 2}
+    assert len(await spilling.save(value, ours=3)) > 40
+
+
+async def test_T3_the_token_from_before_a_renewal_that_goes_back_is_dead_at_once(spilling: Cookies) -> None:
+    large = await spilling.new(noise=noise(20_000))
+    session = await spilling.open(large)
+    del session["noise"]
+    session["_subject"] = "ann"
+    session.renew()
+    value = await spilling.commit(session)
+    assert len(value) > 40
+    assert await spilling.values(large) is None
+    assert await spilling.values(value) == {"_subject": "ann"}
+
+
 async def test_one_that_spilled_goes_back_only_with_room_to_grow(spilling: Cookies) -> None:
     large = await spilling.new(noise=noise(3000))
     nearly = await spilling.save(large, noise=noise(2000))

@@ -22,7 +22,13 @@ from sojourn.carriers.revocations import DAY, LONGEST_LIFE, Standing, ended, ren
 from sojourn.carriers.sealed import LARGEST, SealedCarrier
 from sojourn.carriers.spilling import SpillRecorder
 from sojourn.cookie import MAX_COOKIE
-from sojourn.errors import ConfigurationError, EncodeError, PayloadTooLargeError, SessionGoneError
+from sojourn.errors import (
+    ConfigurationError,
+    ConflictError,
+    EncodeError,
+    PayloadTooLargeError,
+    SessionGoneError,
+)
 from sojourn.frozen import frozen
 from sojourn.lifecycle import SessionSteps, purge_steps
 from sojourn.policy import Action
@@ -274,15 +280,19 @@ class CookieSteps(SessionSteps[StoreT]):
                 value = None if value is None else self._carrier.write(lineage, record)
         session.unsent |= session.lineage is None or session.lineage.generation != lineage.generation
         session.lineage = lineage
-        if value is None:
-            if spilled:
-                yield from super()._replace(session, plan)
-            else:
-                yield from self._spill(session, plan, encodings, changes, source=source)
-            return
-        if spilled and source is not None:  # not deleted: requests under way still come with the token
-            yield self.store.touch, source.key, plan.now + _GRACE
-        session.saved(Token(value), record, encodings, changes)
+        if value is not None and spilled and source is not None:
+            # Requests under way may still come with the token, but not with one from before a renewal.
+            until = plan.now if plan.decision.action is Action.MOVE else plan.now + _GRACE
+            try:
+                yield self.store.update, replace(source, idle_deadline=until), source.version
+            except ConflictError:
+                value = None  # somebody else has saved it: merge where it is
+        if value is not None:
+            session.saved(Token(value), record, encodings, changes)
+        elif spilled:
+            yield from super()._replace(session, plan)
+        else:
+            yield from self._spill(session, plan, encodings, changes, source=source)
 
     def _fitting(
         self, lineage: Lineage, record: Record, encodings: Mapping[str, bytes], *, spilled: bool
