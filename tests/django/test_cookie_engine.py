@@ -210,6 +210,45 @@ def test_without_a_list_nothing_can_be_revoked_and_the_error_says_what_to_do(mak
         revoke_sessions(alice)
 
 
+def test_L5_the_list_may_be_on_a_server(make_site: Any, valkey: Any, alice: User) -> None:
+    make_site("signed_cookies", SOJOURN={"COOKIE_REVOCATIONS": f"redis://{valkey.address}/0"})
+    browser = Browser()
+    browser.visit(sign_in(alice))
+    cookie = browser.token
+    assert Browser(token=cookie).visit(name).content == b"alice"
+    browser.visit(sign_out)
+    assert Browser(token=cookie).visit(name).content == b""
+
+
+async def test_L5_C1_a_copy_is_refused_after_signing_out_under_wsgi_and_asgi(
+    make_wire: Any, tmp_path: Path
+) -> None:
+    wire = make_wire(
+        "signed_cookies", SOJOURN={"COOKIE_REVOCATIONS": f"sqlite://{tmp_path}/private/ended.sqlite3"}
+    )
+
+    async def put(_request: Any, session: Any) -> None:
+        await session.set("a", 1)
+
+    async def get(_request: Any, session: Any) -> object:
+        return await session.get("a")
+
+    async def flush(_request: Any, session: Any) -> None:
+        await session.flush()
+
+    cookie = f"sessionid={(await wire.get(put)).token}"
+    assert (await wire.get(get, cookie=cookie)).body == "1"
+
+    async def slow(request: Any, session: Any) -> None:
+        await session.set("b", await session.get("a"))
+        await wire.get(flush, cookie=cookie)
+
+    late = await wire.get(slow, cookie=cookie)
+    for sent in (cookie, f"sessionid={late.token}"):
+        answer = await wire.get(get, cookie=sent)
+        assert (answer.body, answer.cookie) == ("None", None)
+
+
 # --- what it costs -----------------------------------------------------------------------------------
 
 
@@ -460,6 +499,7 @@ def test_the_cookie_is_sealed_unless_it_is_wanted_readable_and_either_is_accepte
         ({"COOKIE_REVOCATIONS": "memcached://127.0.0.1"}, "forgets"),
         ({"COOKIE_REVOCATIONS": "nonsense"}, "nonsense|address|scheme"),
         ({"COOKIE_REVOCATIONS_LAG": 0}, "positive"),
+        ({"MAX_SESSIONS_PER_USER": 3}, "nobody can count"),
         ({"ADOPT": "django.contrib.sessions.backends.db"}, "takes over sessions from"),
     ],
 )

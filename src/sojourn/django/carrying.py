@@ -41,6 +41,11 @@ def cookie_engine() -> Engine:
 
 def _make() -> Engine:
     given = sojourn_settings()
+    if given.MAX_SESSIONS_PER_USER is not None:
+        raise ImproperlyConfigured(
+            "SOJOURN['MAX_SESSIONS_PER_USER'] cannot be kept by sessions in cookies, which nobody can count: "
+            "leave it out, or use an engine that keeps sessions on the server"
+        )
     keyring = keyring_of(given)
     options = CookieOptions(
         signed=given.COOKIE == "signed",

@@ -67,7 +67,7 @@ def revoke_sessions(
     except_current: Current | None = None,
     only: str | None = None,
 ) -> int:
-    """End the user's sessions at once; return how many lived.
+    """End the user's sessions at once; return how many lived (0 for cookies, which nobody can count).
 
     ``except_current``: the request, or its session, that stays signed in.  ``only``: the ``public_id`` of the
     one to end.  Raises as :func:`sessions_of` does.
