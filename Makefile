@@ -9,7 +9,7 @@ WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-deep promises test-all bench docs lint format clean
+.PHONY: help demo test test-deep fuzz mutate promises test-all bench docs lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -24,6 +24,13 @@ test: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run all tests on the built
 
 test-deep: $(VENV)/.test  ## Play random histories of requests and faults on every store for 20 minutes
 	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model $(ARGS)
+
+fuzz: $(VENV)/.fuzz  ## Fuzz everything that reads a cookie for five minutes (ARGS=60 for another number of seconds)
+	$(RUN)/python -m fuzz $(ARGS)
+
+mutate: $(VENV)/.test  ## Open a million altered cookies: none may be accepted or raise an error
+	SOJOURN_MUTATIONS=1000000 $(RUN)/pytest -o faulthandler_timeout=0 --numprocesses=0 --capture=no \
+		tests/core/test_sealed_carrier.py -k mutated $(ARGS)
 
 promises: $(VENV)/.test  ## Print each promise with the tests that prove it
 	@$(RUN)/python tools/promises.py
