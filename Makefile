@@ -9,7 +9,7 @@ WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-deep fuzz mutate promises test-all bench docs lint format clean
+.PHONY: help demo test test-horizon test-deep fuzz mutate promises test-all bench docs lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -21,6 +21,11 @@ test: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run all tests on the built
 	@tools/debian_packages.sh memcached redis-server postgres=postgresql mariadbd=mariadb-server \
 		chromium chromedriver=chromium-driver
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
+
+test-horizon: $(VENV)/.test $(WHEEL)  ## Run the built wheel under the real OpenStack Horizon, on every engine
+	@tools/debian_packages.sh memcached redis-server chromium chromedriver=chromium-driver
+	$(RUN)/python -m tests.horizon.environments
+	PYTHONPATH=$(WHEEL) $(RUN)/pytest -n 2 --dist=loadgroup -o faulthandler_timeout=900 tests/horizon $(ARGS)
 
 test-deep: $(VENV)/.test  ## Play random histories of requests and faults on every store for 20 minutes
 	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model $(ARGS)
@@ -58,7 +63,7 @@ format: $(VENV)/.lint  ## Put the code into shape
 	$(RUN)/ruff format
 
 clean:  ## Remove environments and caches; the demo's data stays in .cache/demo
-	rm -rf build docs/_build .venv .venv-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build docs/_build .venv .venv-horizon .venv-matrix .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The wheel as an installation unpacks it, so that the tests meet what users get; built when something in it changed.

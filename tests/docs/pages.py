@@ -25,7 +25,7 @@ PAGES = sorted(
 )
 
 #: Where the pages' example site keeps its files, and its backups.
-_FOLDERS = ("/var/lib/mysite", "/var/backups/mysite")
+_FOLDERS = ("/var/lib/mysite", "/var/lib/horizon", "/var/backups/mysite")
 
 _FENCE = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,})(?P<info>[^\n`]*)\n(?P<text>.*?)^ *(?P=fence)$", re.MULTILINE | re.DOTALL

@@ -52,9 +52,12 @@ class Server:
     The kernel kills it when whoever started it dies, even if that was by ``kill -9``.
     """
 
-    def __init__(self, arguments: Sequence[str], *, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], *, is_ready: Callable[[], bool], patience: float = PATIENCE
+    ) -> None:
         self._arguments = arguments
         self._is_ready = is_ready
+        self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -76,7 +79,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._patience
         while not self._is_ready():
             assert self._process.poll() is None, f"{self._arguments[0]} ended at once"
             assert time.monotonic() < deadline, f"{self._arguments[0]} does not answer"

@@ -1,0 +1,73 @@
+"""The real Horizon, as a deployment: a folder with its ``local_settings.py``, and gunicorn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+import sojourn
+from tests.horizon.browser import Browser
+from tests.horizon.environments import HORIZON, ROOT
+from tests.horizon.gunicorn import Gunicorn
+
+if TYPE_CHECKING:
+    from tests.horizon.engines import Engine
+    from tests.horizon.keystone import Keystone, User
+
+__all__ = ["Horizon"]
+
+#: Below Horizon's own example, above the engine's lines.  Its default cache is a memcached.
+_MINIMUM = """
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+COMPRESS_OFFLINE = True
+OPENSTACK_KEYSTONE_URL = "$keystone"
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": "$folder/cache",
+    },
+}
+"""
+
+
+class Horizon(Gunicorn):
+    """Horizon in ``folder``, which signs in at ``keystone``, with sessions in ``engine``."""
+
+    def __init__(self, folder: Path, keystone: Keystone, engine: Engine, more: str = "") -> None:
+        self.folder = folder
+        self._local = folder / "local"
+        self._keystone = keystone
+        self._local.mkdir(parents=True)
+        (self._local / "__init__.py").touch()
+        # Horizon imports `local.local_settings`, wherever that is.
+        path = [str(folder), str(Path(sojourn.__file__).parents[1]), str(ROOT)]
+        super().__init__(
+            HORIZON,
+            "tests.horizon.served:application",
+            folder=folder,
+            workers=engine.workers,
+            threads=4,
+            variables={"PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"},
+        )
+        self.configure(engine, more)
+
+    def configure(self, engine: Engine, more: str = "") -> None:
+        """Write the settings that hold from the next start on."""
+        self.engine = engine
+        self.lines = engine.lines + more
+        [example] = HORIZON.folder.glob(
+            "lib/*/site-packages/openstack_dashboard/local/local_settings.py.example"
+        )
+        lines = Template(_MINIMUM + self.lines).substitute(folder=self.folder, keystone=self._keystone.url)
+        (self._local / "local_settings.py").write_text(example.read_text() + lines)
+
+    def browser(self, user: User | None = None) -> Browser:
+        """Return a new browser, in which ``user`` has signed in."""
+        browser = Browser(self.address)
+        if user is not None:
+            answer = browser.sign_in(user)
+            assert (answer.status, answer.location) == (302, "/"), self.log.read_text()[-5000:]
+        return browser
