@@ -18,7 +18,7 @@ demo: $(VENV)/.demo  ## Run the demo site on http://127.0.0.1:8000 (PORT=9000 fo
 	@$(RUN)/python examples/demo/serve.py --port $(PORT)
 
 test: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run all tests on the built wheel (ARGS="-k T2" to choose)
-	@tools/debian_packages.sh memcached redis-server postgres=postgresql mariadbd=mariadb-server \
+	@tools/debian_packages.sh memcached redis-server postgres=postgresql pgbouncer mariadbd=mariadb-server \
 		chromium chromedriver=chromium-driver
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
 

@@ -18,6 +18,7 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
 from sojourn.clock import SystemClock
+from sojourn.django import psycopg3
 from sojourn.django.checks import check_table
 from sojourn.django.database import AsyncDatabaseStore, DatabaseStore
 from sojourn.django.models import Session
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from sojourn.clock import Clock
     from sojourn.record import Record
+    from tests.servers.pgbouncer import PgBouncer
     from tests.servers.postgresql import PostgreSQL
     from tests.servers.proxy import Proxy
 
@@ -255,6 +257,59 @@ def test_statements_are_prepared_on_a_connection_that_lasts(postgresql: PostgreS
             with connections[alias].cursor() as cursor:
                 cursor.execute(prepared.replace("%%", "%"))
                 assert cursor.fetchone() == (expected,), options
+
+
+def _work(alias: str, errors: list[Exception], *, gives_back: bool) -> None:
+    """Do everything a store can, often; ``gives_back``: end the request after each round."""
+    store = DatabaseStore(alias)
+    try:
+        for _ in range(30):
+            record = created(store, subject=b"hers")
+            assert store.load(record.key) == record
+            record = replace(record, version=store.update(record, record.version))
+            new = new_record(CLOCK)
+            store.move(record.key, record.version, new)
+            assert store.delete(new.key)
+            if gives_back:
+                connections[alias].close()
+    except Exception as error:  # noqa: BLE001 - the caller looks at them
+        errors.append(error)
+    finally:
+        connections[alias].close()
+
+
+def _at_once(alias: str, *, gives_back: bool = False) -> list[Exception]:
+    errors: list[Exception] = []
+    threads = [
+        threading.Thread(target=_work, args=(alias, errors), kwargs={"gives_back": gives_back})
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return errors
+
+
+def test_behind_pgbouncer_in_transaction_mode_nothing_is_prepared(
+    postgresql: PostgreSQL, pgbouncer: PgBouncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sessions_in(entry_for(postgresql, pgbouncer.port)) as alias:
+        assert _at_once(alias) == []
+        monkeypatch.setattr(psycopg3, "_prepare_from_now_on", _prepare_blindly)
+        assert any("prepared statement" in str(error) for error in _at_once(alias)), "what it would come to"
+
+
+def _prepare_blindly(driver: Any) -> None:
+    driver.prepare_threshold = 1
+
+
+def test_djangos_pool_hands_its_connections_around(postgresql: PostgreSQL) -> None:
+    pool = {"min_size": 1, "max_size": 3, "timeout": 60}
+    with sessions_in(entry_for(postgresql, OPTIONS={"pool": pool})) as alias:
+        assert _at_once(alias, gives_back=True) == []
+        connections[alias].close()
+        connections[alias].close_pool()  # type: ignore[attr-defined]  # PostgreSQL's
 
 
 # what is wrong is said

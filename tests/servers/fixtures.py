@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers import mariadb as mariadb_server
+from tests.servers import pgbouncer as pgbouncer_server
 from tests.servers import postgresql as postgresql_server
 from tests.servers.mariadb import MariaDB
 from tests.servers.memcached import Memcached
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import PROGRAMS, Cluster, Sentinels, Valkey
@@ -71,6 +73,13 @@ ENGINES = (
         "apt-get install postgresql",
         frozenset(("postgresql", "new_postgresql", "postgresql_proxy")),
         postgresql_server.program,
+    ),
+    Engine(
+        "pgbouncer",
+        ("pgbouncer",),
+        "apt-get install pgbouncer",
+        frozenset(("pgbouncer",)),
+        pgbouncer_server.program,
     ),
     Engine(
         "MariaDB",
@@ -298,6 +307,18 @@ def postgresql_proxy(postgresql: PostgreSQL) -> Iterator[Proxy]:
     """A proxy before ``postgresql``."""
     with Proxy(postgresql.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def pgbouncer(postgresql: PostgreSQL) -> Iterator[PgBouncer]:
+    """A pooler before ``postgresql``, in transaction mode."""
+    _demand("pgbouncer")
+    pooler = PgBouncer(postgresql)
+    try:
+        pooler.start()
+        yield pooler
+    finally:
+        pooler.remove()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.servers.process import HOST, PATIENCE, Server, accepts, free_port
 
-__all__ = ["FAST", "PostgreSQL", "program"]
+__all__ = ["FAST", "USER", "PostgreSQL", "as_user", "program"]
 
 #: Who runs it if root runs the tests: it refuses to run as root.
 USER = "postgres"
@@ -29,6 +29,14 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([*map(str, folders), os.environ["PATH"]]))
 
 
+def as_user() -> list[str]:
+    """Return what goes before a program that refuses to run as root: nothing if that is not who we are."""
+    if os.geteuid() != 0:
+        return []
+    user = pwd.getpwnam(USER)
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
 class PostgreSQL(Server):
     """A server with one database, ``sessions``; ``settings`` are lines of its configuration."""
 
@@ -40,16 +48,13 @@ class PostgreSQL(Server):
         self.address = f"{HOST}:{self.port}"
         # Not below pytest's folder, which nobody but its owner may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="sojourn-postgresql-"))
-        self._as_user: list[str] = []
-        if os.geteuid() == 0:
-            user = pwd.getpwnam(USER)
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
-            self._as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        if as_user():
+            shutil.chown(self.folder, USER)
         options = ["listen_addresses=" + HOST, f"port={self.port}", "unix_socket_directories=", *settings]
         arguments = [program("postgres") or "postgres", "-D", str(self.folder / "data")]
         for option in options:
             arguments += ["-c", option]
-        super().__init__([*self._as_user, *arguments], is_ready=self._answers)
+        super().__init__([*as_user(), *arguments], is_ready=self._answers)
 
     def start(self) -> None:
         """Start, with an empty database if it is the first time."""
@@ -91,7 +96,7 @@ class PostgreSQL(Server):
         return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
     def _run(self, name: str, *arguments: str) -> str:
-        command = [*self._as_user, program(name) or name, *arguments]
+        command = [*as_user(), program(name) or name, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stderr
         return done.stdout
