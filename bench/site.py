@@ -18,8 +18,14 @@ __all__ = ["set_up"]
 _PRAGMAS: Final = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
 
 
-def set_up(folder: Path, *, migrate: bool = True, caches: Mapping[str, Any] | None = None) -> None:
-    """Configure Django with everything in ``folder``, and further ``caches``."""
+def set_up(
+    folder: Path,
+    *,
+    migrate: bool = True,
+    caches: Mapping[str, Any] | None = None,
+    database: Mapping[str, Any] | None = None,
+) -> None:
+    """Configure Django with everything in ``folder``, or in ``database``, and further ``caches``."""
     (folder / "django").mkdir(exist_ok=True)
     options: dict[str, Any] = {"init_command": _PRAGMAS, "transaction_mode": "IMMEDIATE", "timeout": 20}
     settings.configure(
@@ -32,9 +38,11 @@ def set_up(folder: Path, *, migrate: bool = True, caches: Mapping[str, Any] | No
             "django.contrib.auth",
             "django.contrib.contenttypes",
             "django.contrib.sessions",
+            "sojourn.django",
         ],
         DATABASES={
-            "default": {
+            "default": database
+            or {
                 "ENGINE": "django.db.backends.sqlite3",
                 "NAME": folder / "django.sqlite3",
                 "CONN_MAX_AGE": None,
