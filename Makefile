@@ -23,7 +23,7 @@ test: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run all tests on the built
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
 
 test-horizon: $(VENV)/.test $(WHEEL)  ## Run the built wheel under the real OpenStack Horizon, on every engine
-	@tools/debian_packages.sh memcached redis-server chromium chromedriver=chromium-driver
+	@tools/debian_packages.sh memcached redis-server postgres=postgresql chromium chromedriver=chromium-driver
 	$(RUN)/python -m tests.horizon.environments
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest -n 2 --dist=loadgroup -o faulthandler_timeout=900 tests/horizon $(ARGS)
 

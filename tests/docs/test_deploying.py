@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from tests.horizon.engines import Engine
 
 PAGE = "docs/deploying/horizon.md"
-ADDRESSES = {None: "", "memcached": "127.0.0.1:11211", "valkey": "127.0.0.1:6379"}
+ADDRESSES = {
+    None: "",
+    "memcached": "127.0.0.1:11211",
+    "postgresql": "127.0.0.1:5432",
+    "valkey": "127.0.0.1:6379",
+}
 
 
 def shown() -> list[str]:
@@ -25,7 +30,7 @@ def shown() -> list[str]:
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 def test_the_guide_has_the_lines_that_horizon_is_run_with(engine: Engine) -> None:
-    lines = Template(engine.lines).substitute(folder="/var/lib/horizon", address=ADDRESSES[engine.server])
+    lines = Template(engine.lines_for(ADDRESSES[engine.server])).substitute(folder="/var/lib/horizon")
     assert lines.strip() in shown()
 
 

@@ -50,7 +50,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         server.start()
         yield engine.at(server)
     finally:
-        server.kill()
+        getattr(server, "remove", server.kill)()
 
 
 @pytest.fixture

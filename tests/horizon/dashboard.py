@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -43,14 +44,15 @@ class Horizon(Gunicorn):
         self._local.mkdir(parents=True)
         (self._local / "__init__.py").touch()
         # Horizon imports `local.local_settings`, wherever that is.
-        path = [str(folder), str(Path(sojourn.__file__).parents[1]), str(ROOT)]
+        path = (folder, Path(sojourn.__file__).parents[1], ROOT)
+        self._path = os.pathsep.join(map(str, path))
         super().__init__(
             HORIZON,
             "tests.horizon.served:application",
             folder=folder,
             workers=engine.workers,
             threads=4,
-            variables={"PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"},
+            variables={"PYTHONPATH": self._path, "PYTHONWARNINGS": "ignore"},
         )
         self.configure(engine, more)
 
@@ -63,6 +65,18 @@ class Horizon(Gunicorn):
         )
         lines = Template(_MINIMUM + self.lines).substitute(folder=self.folder, keystone=self._keystone.url)
         (self._local / "local_settings.py").write_text(example.read_text() + lines)
+
+    def start(self) -> None:
+        """Make the tables, if sessions are in a database, and start."""
+        if "DATABASES" in self.lines:
+            settings = {"DJANGO_SETTINGS_MODULE": "openstack_dashboard.settings", "PYTHONWARNINGS": "ignore"}
+            subprocess.run(
+                [HORIZON.program("python"), "-m", "django", "migrate", "--verbosity", "0"],
+                env=os.environ | settings | {"PYTHONPATH": self._path},
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+        super().start()
 
     def browser(self, user: User | None = None) -> Browser:
         """Return a new browser, in which ``user`` has signed in."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from tests.servers.memcached import Memcached
+from tests.servers.postgresql import FAST, PostgreSQL
 from tests.servers.valkey import Valkey
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ class Budget:
 class Engine:
     """Lines of ``local_settings.py`` that say where sessions are kept.
 
-    ``$folder`` stands for the deployment's folder, ``$address`` for where the server listens.
+    ``$folder`` stands for the deployment's folder, ``$address``, or ``$host`` and ``$port``, for where the
+    server listens.
     """
 
     name: str
     lines: str
     #: The server it needs, by the fixture of ``tests/servers`` that starts one like it.
-    server: Literal["memcached", "valkey"] | None = None
+    server: Literal["memcached", "postgresql", "valkey"] | None = None
     workers: int = 2
     budget: Budget = Budget()
 
@@ -65,12 +67,19 @@ class Engine:
 
     def new_server(self, folder: Path) -> Server:
         """Return the server it needs, not yet started."""
+        if self.server == "postgresql":
+            return PostgreSQL(*FAST)
         return Memcached() if self.server == "memcached" else Valkey(folder)
 
     def at(self, server: Server) -> Self:
         """Return this engine with sessions in ``server``."""
-        assert isinstance(server, Memcached | Valkey)
-        return replace(self, lines=Template(self.lines).safe_substitute(address=server.address))
+        assert isinstance(server, Memcached | PostgreSQL | Valkey)
+        return replace(self, lines=self.lines_for(server.address))
+
+    def lines_for(self, address: str) -> str:
+        """Return the lines if the server listens at ``address``."""
+        host, _, port = address.partition(":")
+        return Template(self.lines).safe_substitute(address=address, host=host, port=port)
 
 
 ENGINES = (
@@ -113,6 +122,59 @@ CACHES = {
 }
 """,
         server="valkey",
+    ),
+    Engine(
+        "db in SQLite",
+        """
+SESSION_ENGINE = "sojourn.django.backends.db"
+ADD_INSTALLED_APPS = ["sojourn.django"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": "$folder/horizon.sqlite3",
+    },
+}
+""",
+    ),
+    Engine(
+        "db in PostgreSQL",
+        """
+SESSION_ENGINE = "sojourn.django.backends.db"
+ADD_INSTALLED_APPS = ["sojourn.django"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "sessions",
+        "USER": "postgres",
+        "HOST": "$host",
+        "PORT": $port,
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+    },
+}
+""",
+        server="postgresql",
+    ),
+    Engine(
+        "cached_db in SQLite and memcached",
+        """
+SESSION_ENGINE = "sojourn.django.backends.cached_db"
+ADD_INSTALLED_APPS = ["sojourn.django"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": "$folder/horizon.sqlite3",
+    },
+}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+        "LOCATION": "$address",
+    },
+}
+""",
+        server="memcached",
+        budget=Budget(sign_in=4, sign_in_after_a_failed_one=6, sign_out=3),
     ),
     Engine(
         "cache in process memory",

@@ -85,7 +85,7 @@ class Environment:
                 )
 
 
-#: setuptools: both import pkg_resources, which later ones do without.  pymemcache, redis: of Django's caches.
+#: setuptools: both import pkg_resources, which later ones do without.  The drivers are Django's.
 HORIZON = Environment(
     "horizon",
     (
@@ -95,6 +95,7 @@ HORIZON = Environment(
         "gunicorn==23.*",
         "pymemcache==4.*",
         "redis==6.*",
+        "psycopg[binary]==3.*",
         *_of_sojourn(),
     ),
 )

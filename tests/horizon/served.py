@@ -102,7 +102,7 @@ def _stores_in(thing: Any, seen: set[int]) -> list[Any]:
     for value in (getattr(thing, name, None) for name in names):
         if type(value).__module__.startswith("sojourn.") and id(value) not in seen:
             found += _stores_in(value, seen)
-    is_store = all(hasattr(thing, name) for name in _OPERATIONS)
+    is_store = all(callable(getattr(thing, name, None)) for name in _OPERATIONS)
     return [thing] if is_store and not found else found
 
 
@@ -123,6 +123,8 @@ def _watch_django(engine: Any) -> None:
 
 
 def _statement(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    if _cost.busy:  # an operation of Sojourn's is a statement
+        return execute(sql, params, many, context)
     texts = [one for one in params or () if isinstance(one, str)]
     _cost.of(sql.split(maxsplit=1)[0], max(map(len, texts), default=0))
     return execute(sql, params, many, context)
