@@ -129,8 +129,9 @@ class Operations:
     def _sweep(self) -> Steps[None]:
         """Remove some dead rows, if nothing is in the way."""
         now = self._clock.now()
-        yield Change(self._statements.refile, (now, now, _SWEEP), may_fail=True)
-        yield Change(self._statements.purge, (now, now, _SWEEP), may_fail=True)
+        due = self._due(now, _SWEEP)
+        yield Change(self._statements.purge, due, may_fail=True)
+        yield Change(self._statements.refile, due, may_fail=True)
 
     def _load(self, key: str) -> Steps[Record | None]:
         digest = _digest(key)
@@ -230,12 +231,17 @@ class Operations:
         while removed < limit:
             now = self._clock.now()
             batch = min(_BATCH, limit - removed)
-            filed: int = yield Change(self._statements.refile, (now, now, _BATCH))
-            dead: int = yield Change(self._statements.purge, (now, now, batch))
+            dead: int = yield Change(self._statements.purge, self._due(now, batch))
             removed += dead
-            if dead < batch and filed < _BATCH:
-                break
+            if dead < batch:  # some of these are alive: out of the way with them
+                filed: int = yield Change(self._statements.refile, self._due(now, _BATCH))
+                if not dead and not filed:
+                    break
         return removed
+
+    def _due(self, now: int, limit: int) -> Values:
+        """Return what ``purge`` and ``refile`` take: MySQL is told which rows before it is told of what."""
+        return (now, limit, now) if self._statements.dialect == "mysql" else (now, now, limit)
 
     def _scan(self, after: str, limit: int) -> Steps[Sequence[Record]]:
         rows = yield Read(self._statements.scan, (_digest(after) if after else b"", self._clock.now(), limit))

@@ -140,24 +140,28 @@ GATE_POSTGRESQL: Final = "SELECT pg_advisory_xact_lock(?)"
 GATE_MYSQL: Final = f"""{CREATE_MYSQL} ON DUPLICATE KEY UPDATE purge_at = greatest(purge_at, VALUES(purge_at))
 """
 
-#: Removes rows that are due and dead, oldest first, passing over those somebody is writing.  A row is due
-#: when ``purge_at`` has come: the deadline it had when it was filed, or an earlier one it was given since.
-PURGE: Final = f"""
-    {{delete}} SELECT lookup_key FROM {{table}} WHERE purge_at <= ? AND {_DEAD}
-    ORDER BY purge_at LIMIT ? {{passing_over}} {{end}}
-"""  # noqa: S608 - constants only
+#: The rows that are due longest, passing over those somebody is writing: so many of the index and no more,
+#: however many are due and whichever of them are dead.
+_DUE: Final = """
+    SELECT lookup_key FROM {table} WHERE purge_at <= ? ORDER BY purge_at LIMIT ? {passing_over}
+"""
+
+#: Removes what is dead of the rows that are due longest.  A row is due when ``purge_at`` has come: the
+#: deadline it had when it was filed, or an earlier one it was given since.
+PURGE: Final = f"{{delete_dead}} {_DUE} {{end_dead}}"
 
 #: Files rows that are due but live, because they were touched since, under the deadline they have by now.
 #: That is what keeps touches off the index: a row is filed again once in its idle timeout, not at each touch.
-REFILE: Final = f"""
-    {{file}} SELECT lookup_key FROM {{table}} WHERE purge_at <= ? AND {_LIVES}
-    ORDER BY purge_at LIMIT ? {{passing_over}} {{end_of_file}}
-"""  # noqa: S608 - constants only
+REFILE: Final = f"{{file_live}} {_DUE} {{end_live}}"
 
 #: One read, in key order.
 SCAN: Final = f"""
     SELECT {_COLUMNS} FROM {{table}} WHERE lookup_key > ? AND {_LIVES} ORDER BY lookup_key LIMIT ?
 """  # noqa: S608 - constants only
+
+#: By key, also where the table is so small that going through it looks cheaper: that waits for locked rows.
+_JOINED: Final = """) AS chosen STRAIGHT_JOIN {table} AS mine FORCE INDEX (PRIMARY)
+    ON mine.lookup_key = chosen.lookup_key"""
 
 #: What differs between databases, mostly how to change the rows that a query chooses.  PostgreSQL runs that
 #: query once for an array, but for IN maybe several times; SQLite does well with IN; MySQL goes through the
@@ -167,31 +171,36 @@ _WORDS: Final[Mapping[Dialect, Mapping[str, str]]] = {
         "least": "least",
         "no_limit": "",
         "delete": "DELETE FROM {table} WHERE lookup_key = ANY (ARRAY (",
-        "file": "UPDATE {table} SET purge_at = {expires} WHERE lookup_key = ANY (ARRAY (",
-        "passing_over": "FOR UPDATE SKIP LOCKED",
         "end": "))",
-        "end_of_file": "))",
+        "passing_over": "FOR UPDATE SKIP LOCKED",
+        "delete_dead": "DELETE FROM {table} WHERE {expires} <= ? AND lookup_key = ANY (ARRAY (",
+        "end_dead": "))",
+        "file_live": (
+            "UPDATE {table} SET purge_at = {expires} WHERE {expires} > ? AND lookup_key = ANY (ARRAY ("
+        ),
+        "end_live": "))",
     },
     "mysql": {
         "least": "least",
         "no_limit": "LIMIT 18446744073709551615",
         "delete": "DELETE mine FROM (",
-        "file": "UPDATE (",
+        "end": _JOINED,
         "passing_over": "FOR UPDATE SKIP LOCKED",
-        "end": ") AS chosen STRAIGHT_JOIN {table} AS mine ON mine.lookup_key = chosen.lookup_key",
-        "end_of_file": (
-            ") AS chosen STRAIGHT_JOIN {table} AS mine ON mine.lookup_key = chosen.lookup_key "
-            "SET purge_at = {expires}"
-        ),
+        "delete_dead": "DELETE mine FROM (",
+        "end_dead": f"{_JOINED} WHERE {_DEAD}",
+        "file_live": "UPDATE (",
+        "end_live": f"{_JOINED} SET purge_at = {{expires}} WHERE {_LIVES}",
     },
     "sqlite": {
         "least": "min",
         "no_limit": "LIMIT -1",
         "delete": "DELETE FROM {table} WHERE lookup_key IN (",
-        "file": "UPDATE {table} SET purge_at = {expires} WHERE lookup_key IN (",
-        "passing_over": "",
         "end": ")",
-        "end_of_file": ")",
+        "passing_over": "",
+        "delete_dead": "DELETE FROM {table} WHERE {expires} <= ? AND lookup_key IN (",
+        "end_dead": ")",
+        "file_live": "UPDATE {table} SET purge_at = {expires} WHERE {expires} > ? AND lookup_key IN (",
+        "end_live": ")",
     },
 }
 
