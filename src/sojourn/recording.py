@@ -142,15 +142,8 @@ class Recorder:
                 bound = authenticated(key, created_at, absolute_deadline, digest, b"")
                 info = self.sealing.seal_info(plain.encode(), bound)
         context = authenticated(key, created_at, absolute_deadline, digest, info)
-        return Record(
-            key=key,
-            payload=self.sealing.seal(payload, token, context),
-            created_at=created_at,
-            idle_deadline=deadline,
-            absolute_deadline=absolute_deadline,
-            subject=digest,
-            info=info,
-        )
+        sealed = self.sealing.seal(payload, token, context)
+        return Record(key, sealed, created_at, deadline, absolute_deadline, digest, info)
 
     def summary(self, record: Record) -> SessionSummary:
         """Return what a listing shows of ``record``; needs no token."""
