@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import operations, processes, site, tasks, wsgi
+from bench import operations, processes, profile, site, tasks, wsgi
 from bench.contenders import contenders
 from bench.networked import networked, servers
 from bench.plot import draw
@@ -52,8 +52,9 @@ def _run(folder: Path, *, quick: bool, several: bool) -> Run:
             tasks.measure(caches["redis"]["LOCATION"], rounds=3 if quick else 15) if "redis" in caches else {}
         )
     loads = processes.measure(folder, rounds=2 if quick else 15) if several else {}
+    stages = profile.measure(everybody)
     reached = [*targets(measured, loads), *networked_targets(measured, pages, rates)]
-    return Run(operations=measured, pages=pages, loads=loads, rates=rates, targets=reached)
+    return Run(operations=measured, pages=pages, loads=loads, rates=rates, profile=stages, targets=reached)
 
 
 if __name__ == "__main__":

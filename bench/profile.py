@@ -1,4 +1,4 @@
-"""``python -m bench.profile``: where a read and a modify of the embedded engine spend their time.
+"""Where a read and a modify of the embedded engine spend their time; alone: ``python -m bench.profile``.
 
 The functions of each stage are wrapped; a stage's time is its own, without that of stages it calls.  The
 wrapping itself takes about 0.3 µs a call, so the sums are somewhat above what ``python -m bench`` measures.
@@ -12,7 +12,7 @@ from functools import wraps
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from bench import site
 from bench.contenders import EMBEDDED, SQLITE, contenders
@@ -26,11 +26,17 @@ from sojourn.stores.embedded import EmbeddedStore
 from sojourn.values import MessagePackCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from bench.contenders import Contender
 
-_REST: Final = "Django's SessionStore"
+#: Size → stage → operation → microseconds.
+Profile: TypeAlias = "dict[int, dict[str, dict[str, float]]]"
+
+_OPERATIONS: Final = ("read", "modify")
+_DJANGO: Final = "Django's SessionStore"
+_ALL: Final = "all"
+_RAW: Final = "the raw statements alone"
 _STAGES: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
     "SQLite, through the store": ((EmbeddedStore, "load"), (EmbeddedStore, "update")),
     "sealing: BLAKE2b, AES-256-GCM": ((Sealed, "open"), (Sealed, "seal")),
@@ -42,6 +48,8 @@ _STAGES: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
     "what changed": ((Session, "changes"), (Session, "saved")),
     "manager and policy": ((Manager, "open"), (Manager, "commit")),
 }  # fmt: skip
+__all__ = ["Profile", "lines", "measure"]
+
 _ROUNDS: Final = 3_000
 
 _spent: dict[str, int] = {}
@@ -49,17 +57,29 @@ _spent: dict[str, int] = {}
 _within: list[int] = [0]
 
 
-def main() -> None:
-    """Print a table for each size."""
-    with tempfile.TemporaryDirectory(prefix="sojourn-bench-") as name:
-        site.set_up(Path(name))
-        everybody = contenders(Path(name))
-        raw = {size: _times(everybody[SQLITE], size) for size in SIZES}
-        for stage, functions in _STAGES.items():
-            for owner, function in functions:
-                setattr(owner, function, _timed(stage, getattr(owner, function)))
-        for size in SIZES:
-            _print(size, raw[size], _times(everybody[EMBEDDED], size))
+def measure(everybody: Mapping[str, Contender]) -> Profile:
+    """Return size → stage → operation → median microseconds.  Nothing is to be measured after it."""
+    raw = {size: _times(everybody[SQLITE], size) for size in SIZES}
+    for stage, functions in _STAGES.items():
+        for owner, function in functions:
+            setattr(owner, function, _timed(stage, getattr(owner, function)))
+    found: Profile = {}
+    for size in SIZES:
+        found[size] = {stage: dict.fromkeys(_OPERATIONS, 0.0) for stage in (*_STAGES, _DJANGO, _ALL)}
+        for operation, stages in _times(everybody[EMBEDDED], size).items():
+            for stage, taken in stages.items():
+                found[size][stage][operation] = taken
+        found[size][_RAW] = {operation: stages[_ALL] for operation, stages in raw[size].items()}
+    return found
+
+
+def lines(profile: Profile) -> Iterator[str]:
+    """Write a profile as text."""
+    for size, stages in profile.items():
+        yield f"{f'embedded, {size} B: where (µs)':34}" + "".join(f"{name:>8}" for name in _OPERATIONS)
+        for stage, taken in stages.items():
+            yield f"  {stage:32}" + "".join(f"{taken[operation]:8.1f}" for operation in _OPERATIONS)
+        yield ""
 
 
 def _timed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,7 +114,7 @@ def _times(contender: Contender, size: int) -> dict[str, dict[str, float]]:
             start = perf_counter_ns()
             operation()
             whole = perf_counter_ns() - start
-            for stage, spent in {**_spent, _REST: whole - _within[0], "": whole}.items():
+            for stage, spent in {**_spent, _DJANGO: whole - _within[0], _ALL: whole}.items():
                 taken[name].setdefault(stage, []).append(spent)
     return {
         name: {stage: median(spent) / 1_000 for stage, spent in stages.items()}
@@ -102,14 +122,7 @@ def _times(contender: Contender, size: int) -> dict[str, dict[str, float]]:
     }
 
 
-def _print(size: int, raw: dict[str, dict[str, float]], ours: dict[str, dict[str, float]]) -> None:
-    print(f"{f'{size} B, µs':34}{'read':>8}{'modify':>8}")
-    for stage in (*_STAGES, _REST):
-        print(f"  {stage:32}" + "".join(f"{ours[name].get(stage, 0):8.1f}" for name in ("read", "modify")))
-    for label, times in (("all", ours), ("the raw statements alone", raw)):
-        print(f"  {label:32}" + "".join(f"{times[name]['']:8.1f}" for name in ("read", "modify")))
-    print()
-
-
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory(prefix="sojourn-bench-") as name:
+        site.set_up(Path(name))
+        print("\n".join(lines(measure(contenders(Path(name))))))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import django
 
+from bench import profile
 from bench.contenders import COOKIES, CORE, DB, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SEALED, SQLITE
 from bench.data import SIZES
 from bench.networked import KEPT_OPEN, MEMCACHED, PYMEMCACHE, RAW_MEMCACHED, RAW_REDIS, REDIS, REDIS_CACHE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from bench.operations import Medians
     from bench.processes import Load
+    from bench.profile import Profile
     from bench.targets import Target
     from bench.tasks import Rates
 
@@ -45,6 +47,7 @@ class Run:
     pages: Medians
     loads: Mapping[int, Mapping[str, Load]]
     rates: Rates
+    profile: Profile
     targets: list[Target]
 
     def as_json(self) -> dict[str, Any]:
@@ -61,6 +64,7 @@ class Run:
                 for count, by_name in self.loads.items()
             },
             "per_second": self.rates,
+            "profile": self.profile,
             "targets": [
                 {
                     "target": target.text,
@@ -81,7 +85,8 @@ class Run:
             lines += ["", *_loads(self.loads)]
         if self.rates:
             lines += ["", *_rates(self.rates)]
-        lines += ["", *_targets(self.targets)]
+        lines += ["", *profile.lines(self.profile)]
+        lines += _targets(self.targets)
         return "\n".join(lines)
 
 

@@ -213,9 +213,32 @@ def speed() -> str:
     return f"{_table(['', *operations], rows)}\n\n{machine}"
 
 
+def targets() -> str:
+    """Return what that run was meant to reach, and what it reached."""
+    rows = []
+    for target in json.loads(_MEASURED.read_text("utf-8"))["targets"]:
+        sign, limit = ("≥", target["at least"]) if "at least" in target else ("≤", target["at most"])
+        verdict = "" if target["reached"] else "missed"
+        rows.append([target["target"], f"{sign} {limit:g}", f"{target['ratio']:.2f}", verdict])
+    return _table(["", "target", "measured", ""], rows)
+
+
+def profile() -> str:
+    """Return where the embedded engine spends its time, as that run measured it."""
+    by_size: dict[str, Any] = json.loads(_MEASURED.read_text("utf-8"))["profile"]
+    header = [f"{operation}, {size} B" for size in by_size for operation in ("read", "modify")]
+    stages = list(next(iter(by_size.values())))
+    rows = [
+        [stage, *(_microseconds(taken) for size in by_size for taken in by_size[size][stage].values())]
+        for stage in stages
+    ]
+    return _table(["", *header], rows)
+
+
 #: What a page may ask for.
 PARTS: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (settings, errors, stores, engines, commands, presets, speed)
+    part.__name__: part
+    for part in (settings, errors, stores, engines, commands, presets, profile, speed, targets)
 }
 
 
