@@ -73,7 +73,7 @@ class Manager(SessionSteps[Store]):
         if session.record is None or plan.decision.action not in _REPLACING:
             return run(self.commit_steps(session, plan))
         turn = self._turns.of(session.record.key)
-        ours = turn.acquire(timeout=self._timeout / 2)
+        ours = turn.acquire(blocking=False) or turn.acquire(timeout=self._timeout / 2)
         try:
             return run(self.commit_steps(session, plan))
         finally:
