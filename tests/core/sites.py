@@ -37,7 +37,7 @@ SECRET = "a secret for tests: 0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 KEYRING = Keyring([SECRET])
 
 #: How long a thread of a test may take before the test says that it hangs.
-PATIENCE = 10
+PATIENCE = 60
 
 
 def _memory(path: Path, clock: Clock) -> tuple[Any, Any]:
