@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.core.exceptions import ImproperlyConfigured
 
 from sojourn.django import engine as engines
 from sojourn.django import sessions_of
@@ -279,3 +280,23 @@ def test_a_failed_save_can_be_made_good(site: Site) -> None:
     session["good"] = 1
     session.save()
     assert site.stored(session.session_key) == {"basket": [], "good": 1}
+
+
+def test_F1_the_log_says_once_for_each_request_that_the_store_did_not_answer(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Django's default logging tells nobody but ADMINS why it answers 500."""
+    token = site.saved(basket=[]).session_key
+    site.watch().plan(Fail("load", times=1))
+    with pytest.raises(StoreUnavailableError) as caught:
+        site.session(token)["basket"]
+    told = [entry for entry in caplog.records if entry.name == "sojourn"]
+    assert [(entry.levelno, entry.getMessage()) for entry in told] == [(logging.ERROR, str(caught.value))]
+    assert str(token) not in caplog.text
+
+
+def test_the_log_says_why_the_engine_cannot_start(site: Site, change_settings: Any, caplog: Any) -> None:
+    change_settings(SOJOURN={"SLIDNG": True})
+    with pytest.raises(ImproperlyConfigured):
+        site.session(None)
+    assert "SESSION_ENGINE cannot start: SOJOURN has no setting 'SLIDNG'" in caplog.text

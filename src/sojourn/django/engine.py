@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +40,8 @@ __all__ = [
     "place_at",
 ]
 
+logger = logging.getLogger("sojourn")
+
 _JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
 
 
@@ -73,7 +76,11 @@ def engine_of(session_class: type[SojournSession]) -> Engine:
     """Return what ``get_engine()`` of the class does, which is asked once, not at each request."""
     engine = _engines.get(session_class)
     if engine is None:
-        engine = _engines[session_class] = session_class.get_engine()
+        try:
+            engine = _engines[session_class] = session_class.get_engine()
+        except ImproperlyConfigured as error:  # which Django tells nobody but ADMINS, by default
+            logger.error("SESSION_ENGINE cannot start: %s", error)  # noqa: TRY400 - the message says it all
+            raise
     return engine
 
 

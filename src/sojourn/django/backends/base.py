@@ -15,6 +15,7 @@ Where it differs from Django's engines, on purpose:
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from sojourn.session import Changes, Session
 
 __all__ = ["SojournSession"]
+
+logger = logging.getLogger("sojourn")
 
 #: How many of the session cookies in one request are looked up.
 _MOST_CANDIDATES: Final = 4
@@ -87,6 +90,8 @@ class SojournSession(SessionBase):
     #: What the store said when it did not answer; ``None`` if it always did.  Whatever was made of such a
     #: session may rest on ignorance: an application that can do without it sets this to ``None``.
     unavailable: str | None = None
+    #: Whether Sojourn's middleware says so in the log.
+    _told_elsewhere = False
 
     @classmethod
     def get_engine(cls) -> Engine:
@@ -111,6 +116,7 @@ class SojournSession(SessionBase):
             values = [value for value in dict.fromkeys(values) if accepts(value)][:_MOST_CANDIDATES]
         session = cls(values[0] if values else None)
         session._others = tuple(map(Token, values[1:]))
+        session._told_elsewhere = True
         return session
 
     @property
@@ -280,6 +286,8 @@ class SojournSession(SessionBase):
         """Take note of what went wrong; raise what Django expects in place of some of our errors."""
         if isinstance(error, StoreUnavailableError):
             self.unavailable = str(error)
+            if not self._told_elsewhere:  # what Django says of its 500 goes to nobody but ADMINS, by default
+                logger.error("%s", error)
         elif isinstance(error, ConfigurationError):
             raise ImproperlyConfigured(str(error)) from error
         elif isinstance(error, SessionGoneError):
