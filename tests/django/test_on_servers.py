@@ -5,6 +5,7 @@ What holds on every engine is asked of these too, where it is asked: most tests 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,19 @@ def who(request: Any) -> str:
     return str(request.user)
 
 
+def fill(request: Any) -> None:
+    request.session["basket"] = ["apple"]
+
+
+def fill_for_long(request: Any) -> None:
+    fill(request)
+    request.session.set_expiry(1_000)
+
+
+def basket(request: Any) -> Any:
+    return request.session.get("basket")
+
+
 async def nothing(_request: Any, _session: Any) -> str:
     return "still here"
 
@@ -76,6 +90,23 @@ async def put(_request: Any, session: Any) -> str:
     count = await session.get("count", 0)
     await session.set("count", count + 1)
     return str(count)
+
+
+# --- whose clock decides ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sites("memcached", "redis"))
+def test_T7_L1_the_server_ends_a_session_whose_cookie_the_browser_goes_on_sending(
+    name: str, make_site: Callable[..., Site]
+) -> None:
+    make_site(name, SESSION_COOKIE_AGE=1)
+    brief, lasting = Browser(), Browser()
+    brief.visit(fill)
+    lasting.visit(fill_for_long)
+    tokens = brief.token, lasting.token
+    time.sleep(3)  # their clocks count whole seconds
+    found = [Browser(token=token).visit(basket).content for token in tokens]
+    assert found == [b"None", b"['apple']"]
 
 
 # --- when the server does not answer ------------------------------------------------------------------

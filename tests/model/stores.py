@@ -23,7 +23,7 @@ from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore, scripts
 from sojourn.testing import AsyncFaultyStore, AsyncInterleaver, FaultyStore, Interleaver
 from sojourn.testing.machine import AsyncSessionMachine, SessionMachine
-from tests.servers.valkey import Cluster
+from tests.servers.valkey import Cluster, Sentinels
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -212,16 +212,18 @@ _AHEAD: Final = 50 * 365 * 86_400
 
 
 def _valkey(store: type, async_store: type, *, place: str = "valkey", sample: int | None = None) -> Kind:
-    def settings(servers: Valkey | Cluster, clock: FakeClock) -> dict[str, Any]:
+    def settings(servers: Valkey | Cluster | Sentinels, clock: FakeClock) -> dict[str, Any]:
         clock.step(_AHEAD)
-        where: dict[str, Any] = (
-            {"servers": servers.addresses, "cluster": True}
-            if isinstance(servers, Cluster)
-            else {"servers": servers.address}
-        )
+        where: dict[str, Any]
+        if isinstance(servers, Cluster):
+            where = {"servers": servers.addresses, "cluster": True}
+        elif isinstance(servers, Sentinels):
+            where = {"servers": servers.addresses, "sentinel": servers.name}
+        else:
+            where = {"servers": servers.address}
         return {**where, "key_prefix": _some_prefix(), "timeout": 60.0, "clock": clock}
 
-    def prepared(made: Any, servers: Valkey | Cluster) -> Any:
+    def prepared(made: Any, servers: Valkey | Cluster | Sentinels) -> Any:
         """Let it know the nodes, and the nodes the scripts: each time the same round trips."""
         if isinstance(servers, Cluster):
             with closing(ValkeyStore(servers.addresses, cluster=True, timeout=60.0)) as knowing:
@@ -268,6 +270,7 @@ STORES: Final[dict[str, Kind]] = {
     ),
     # All their triples would take minutes.
     "Valkey": _valkey(ValkeyStore, AsyncValkeyStore, sample=6),
+    "Valkey with Sentinels": _valkey(ValkeyStore, AsyncValkeyStore, place="valkey_sentinels", sample=1),
     "a Valkey Cluster": _valkey(ValkeyStore, AsyncValkeyStore, place="valkey_cluster", sample=2),
     "a Valkey Cluster, its round trips": _valkey(
         ValkeyInSteps, AsyncValkeyInSteps, place="valkey_cluster", sample=2
