@@ -6,6 +6,7 @@ A test takes ``name`` (one of ``NAMES``) and ``place``, a folder or servers.
 from __future__ import annotations
 
 import itertools
+import logging
 import secrets
 import sqlite3
 from contextlib import closing
@@ -20,6 +21,7 @@ from sojourn.stores.cached import AsyncCachedStore, CachedStore
 from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
+from sojourn.stores.sql import AsyncSQLStore, SQLStore
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore, scripts
 from sojourn.testing import AsyncFaultyStore, AsyncInterleaver, FaultyStore, Interleaver
 from sojourn.testing.machine import AsyncSessionMachine, SessionMachine
@@ -193,6 +195,21 @@ def _cached(_: object, clock: FakeClock) -> FaultyStore:
     return FaultyStore(CachedStore(MemoryStore(clock=clock), MemoryStore(clock=clock), clock=clock))
 
 
+def _sqlite(folder: Path, clock: FakeClock, store: type[SQLStore | AsyncSQLStore] = SQLStore) -> Any:
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # below, it logs what it is given
+    file = folder / "sessions.db"
+    url = f"sqlite:///{file}"
+    if not file.exists():
+        with closing(SQLStore(url)) as first:
+            first.create_table()
+    return store(url, clock=clock)
+
+
+def _empty_file(store: SQLStore | AsyncSQLStore) -> None:
+    with closing(sqlite3.connect(str(store._engine.url.database))) as connection, connection:
+        connection.execute("DELETE FROM sojourn_session")
+
+
 def _async_cached(_: object, clock: FakeClock) -> AsyncFaultyStore:
     cache, origin = (AsyncMemoryStore(MemoryStore(clock=clock)) for _ in range(2))
     return AsyncFaultyStore(AsyncCachedStore(cache, origin, clock=clock))
@@ -261,6 +278,13 @@ STORES: Final[dict[str, Kind]] = {
         make=_embedded,
         make_async=lambda folder, clock: AsyncEmbeddedStore(_embedded(folder, clock), threads=1),
         empty=_empty_table,
+    ),
+    # Each write waits for the disk.
+    "SQL": Kind(
+        make=_sqlite,
+        make_async=lambda folder, clock: _sqlite(folder, clock, AsyncSQLStore),
+        empty=_empty_file,
+        sample=1,
     ),
     "cached": Kind(make=_cached, make_async=_async_cached, sample=20),
     "memcached": _memcached(MemcachedStore, AsyncMemcachedStore),
