@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +47,13 @@ PYTHON_PAGES = [page for page in PAGES if blocks_of(page, PYTHON)]
 #: Where a page says that a database is.
 _ENTRY = """"NAME": "mysite",
         "USER": "mysite",
-        "HOST": "10.0.0.5",
+        "HOST": "{}",
         "PORT": {}"""
 
 
-def in_entry(server: PostgreSQL | MariaDB) -> str:
+def in_entry(server: PostgreSQL | MariaDB, **more: Any) -> str:
     """Return what stands between the braces of an entry of ``DATABASES``."""
-    entry = {name: value for name, value in entry_for(server).items() if name != "ENGINE"}
+    entry = {name: value for name, value in entry_for(server, **more).items() if name != "ENGINE"}
     return str(entry).strip("{}")
 
 
@@ -62,8 +63,9 @@ SERVERS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "127.0.0.1:6379": ("valkey", lambda server: str(server.address)),
     "10.0.0.1:6379,10.0.0.2:6379": ("valkey_cluster", lambda servers: ",".join(servers.addresses)),
     "10.0.0.1:26379,10.0.0.2:26379": ("valkey_sentinels", lambda servers: ",".join(servers.addresses)),
-    _ENTRY.format(5432): ("postgresql", in_entry),
-    _ENTRY.format(3306): ("mariadb", in_entry),
+    _ENTRY.format("10.0.0.5", 5432): ("postgresql", in_entry),
+    _ENTRY.format("10.0.0.5,10.0.0.6", 5432): ("postgresql", partial(in_entry, HOST="127.0.0.1,127.0.0.1")),
+    _ENTRY.format("10.0.0.5", 3306): ("mariadb", in_entry),
     '("10.0.0.1", 26379), ("10.0.0.2", 26379)': (
         "valkey_sentinels",
         lambda servers: ", ".join(str(tuple(address.split(":"))) for address in servers.addresses),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from typing import Any
 
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+from tests.servers.process import new_folder
 
 __all__ = ["Chromium"]
 
@@ -27,7 +28,7 @@ class Chromium:
     """One browser: what a user sees of a site, and the cookies that are kept."""
 
     def __init__(self) -> None:
-        self._profile = tempfile.mkdtemp(prefix="sojourn-chromium-")
+        self._profile = new_folder("chromium")
         options = ChromeOptions()
         for option in (*_OPTIONS, f"--user-data-dir={self._profile}"):
             options.add_argument(option)

@@ -17,7 +17,7 @@ from tests.servers import postgresql as postgresql_server
 from tests.servers.mariadb import MariaDB
 from tests.servers.memcached import Memcached
 from tests.servers.pgbouncer import PgBouncer
-from tests.servers.postgresql import PostgreSQL
+from tests.servers.postgresql import PostgreSQL, Standby
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import PROGRAMS, Cluster, Sentinels, Valkey
 
@@ -71,7 +71,7 @@ ENGINES = (
         "PostgreSQL",
         ("postgres",),
         "apt-get install postgresql",
-        frozenset(("postgresql", "new_postgresql", "postgresql_proxy")),
+        frozenset(("postgresql", "new_postgresql", "new_standby", "postgresql_proxy")),
         postgresql_server.program,
     ),
     Engine(
@@ -295,6 +295,20 @@ def new_postgresql(_has_postgresql: None) -> Iterator[Callable[..., PostgreSQL]]
 
         def start(*settings: str) -> PostgreSQL:
             server = PostgreSQL(*settings)
+            stack.callback(server.remove)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def new_standby(_has_postgresql: None) -> Iterator[Callable[[int], Standby]]:
+    """Start a standby of the primary on a port."""
+    with ExitStack() as stack:
+
+        def start(primary: int) -> Standby:
+            server = Standby(primary)
             stack.callback(server.remove)
             server.start()
             return server

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from functools import partial
-from pathlib import Path
 
-from tests.servers.process import HOST, Server, accepts, free_port
+from tests.servers.process import HOST, Server, accepts, free_port, new_folder
 
 __all__ = ["FAST", "MariaDB", "program"]
 
@@ -31,8 +29,7 @@ class MariaDB(Server):
         self.port = free_port()
         #: What a client connects to.
         self.address = f"{HOST}:{self.port}"
-        # Not below pytest's folder: the socket's path would be too long.
-        self.folder = Path(tempfile.mkdtemp(prefix="sojourn-mariadb-"))
+        self.folder = new_folder("mariadb")
         self._files = ["--no-defaults", f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}"]
         if os.geteuid() == 0:
             self._files.append("--user=root")  # giving up root would give up being killed with the tests

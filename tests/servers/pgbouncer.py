@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.servers.postgresql import USER, as_user
-from tests.servers.process import HOST, Server, accepts, free_port
+from tests.servers.process import HOST, Server, accepts, free_port, new_folder
 
 if TYPE_CHECKING:
     from tests.servers.postgresql import PostgreSQL
@@ -29,7 +27,7 @@ class PgBouncer(Server):
     def __init__(self, server: PostgreSQL) -> None:
         self.port = free_port()
         self.database = server.database
-        self.folder = Path(tempfile.mkdtemp(prefix="sojourn-pgbouncer-"))
+        self.folder = new_folder("pgbouncer")
         self.folder.chmod(0o755)  # it refuses to run as root
         users = self.folder / "users"
         users.write_text(f'"{USER}" ""\n')

@@ -8,13 +8,13 @@ import select
 import shutil
 import signal
 import subprocess
-import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.servers.process import HOST, PATIENCE, Server, accepts, free_port
+from tests.servers.process import HOST, PATIENCE, Server, accepts, free_port, new_folder
 
-__all__ = ["FAST", "USER", "PostgreSQL", "as_user", "program"]
+__all__ = ["FAST", "USER", "PostgreSQL", "Standby", "as_user", "program"]
 
 #: Who runs it if root runs the tests: it refuses to run as root.
 USER = "postgres"
@@ -46,8 +46,7 @@ class PostgreSQL(Server):
         self.port = free_port()
         #: What a client connects to.
         self.address = f"{HOST}:{self.port}"
-        # Not below pytest's folder, which nobody but its owner may enter.
-        self.folder = Path(tempfile.mkdtemp(prefix="sojourn-postgresql-"))
+        self.folder = new_folder("postgresql")
         if as_user():
             shutil.chown(self.folder, USER)
         options = ["listen_addresses=" + HOST, f"port={self.port}", "unix_socket_directories=", *settings]
@@ -100,6 +99,35 @@ class PostgreSQL(Server):
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+class Standby(PostgreSQL):
+    """A copy of the server on the port ``primary``, kept up to date from there until it is promoted."""
+
+    def __init__(self, primary: int, *settings: str) -> None:
+        super().__init__(*settings)
+        self._primary = primary
+
+    def start(self) -> None:
+        """Start; the first time with all there is on the primary."""
+        if not (self.folder / "data").exists():
+            there = ["-h", HOST, "-p", str(self._primary), "-U", USER]
+            copied = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+            self._run("pg_basebackup", *there, "-D", str(self.folder / "data"), *copied)
+        super().start()
+
+    def is_waited_for(self, primary: PostgreSQL) -> None:
+        """Let the primary acknowledge nothing from now on that this standby has not got on its disk."""
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.sql("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + PATIENCE
+        while primary.sql("SELECT sync_state FROM pg_stat_replication") != "sync":
+            assert time.monotonic() < deadline, "the standby does not follow"
+            time.sleep(0.01)
+
+    def promote(self) -> None:
+        """Let it take writes from now on, with what has arrived from the primary until now."""
+        assert self.sql("SELECT pg_promote()") == "t", "it was not promoted"
 
 
 def _kill(pid: int) -> None:

@@ -8,14 +8,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-__all__ = ["HOST", "Server", "accepts", "free_port"]
+__all__ = ["HOST", "Server", "accepts", "free_port", "new_folder"]
 
 HOST = "127.0.0.1"
 
@@ -44,6 +46,19 @@ def accepts(address: str | tuple[str, int]) -> bool:
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as probe:
         return probe.connect_ex(address) == 0
+
+
+def new_folder(name: str) -> Path:
+    """Return a new folder for a server's files, and remove those of test runs that were killed.
+
+    Not below pytest's folder: only its owner may enter that, and a socket's path in it would be too long.
+    """
+    prefix = f"sojourn-{name}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*-*"):
+        owner = left.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(left, ignore_errors=True)  # another run may be at it, too
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
 class Server:
