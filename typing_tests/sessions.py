@@ -30,7 +30,7 @@ def keyring() -> Keyring:
 
 def policy() -> None:
     Policy()
-    Policy(idle_timeout=3600, absolute_timeout=None, sliding=True)
+    Policy(idle_timeout=3600, absolute_timeout=None, anonymous_timeout=60, sliding=True)
     Policy(3600)  # type: ignore[call-arg]
     Policy(idle_timeout="3600")  # type: ignore[arg-type]
     AAL2.sliding = False  # type: ignore[misc]

@@ -108,7 +108,9 @@ class Adoption(Generic[StoreT]):
         record = None if data is None else self._record(token, data, idle_timeout)
         if data is None or record is None:
             return None
-        ticket = self._mark(token, "ticket", until=record.idle_deadline + _DAY)
+        # Nobody's session may live longer there than it is given here.
+        latest = max(record.idle_deadline, self._clock.now() + idle_timeout * 1_000)
+        ticket = self._mark(token, "ticket", until=latest + _DAY)
         try:
             yield self._store.create, ticket
         except DuplicateKeyError:

@@ -68,7 +68,7 @@ class Plan:
     changes: Changes
     #: Milliseconds since the Unix epoch.
     now: int
-    #: Seconds.
+    #: Seconds; fewer if the session turns out to be nobody's.
     idle_timeout: int
     #: When to try no longer, on the monotonic clock.
     give_up: float
@@ -190,8 +190,15 @@ class SessionSteps(Generic[StoreT]):
         now = self._clock.now()
         timeout = self.policy.idle_timeout if idle_timeout is None else idle_timeout
         changes = Changes({}, frozenset()) if session.ended else session.changes()
-        decision = decide(self.policy, session, changes, now=now, saves=saves, idle_timeout=timeout)
+        own = self.idle_timeout_of(session, timeout)
+        decision = decide(self.policy, session, changes, now=now, saves=saves, idle_timeout=own)
         return Plan(decision, changes, now, timeout, self._clock.monotonic() + self._timeout)
+
+    def idle_timeout_of(self, session: Session, idle_timeout: int) -> int:
+        """Return the seconds without activity that ``session`` has, of ``idle_timeout`` at most.  No I/O."""
+        if self.policy.anonymous_timeout is None:
+            return idle_timeout
+        return self.policy.idle_timeout_of(self._recorder.subject_of(session), idle_timeout)
 
     def commit_steps(self, session: Session, plan: Plan) -> Steps[Action]:
         """Carry out ``plan``, which :meth:`plan` made for ``session``.  See :meth:`Manager.commit`."""

@@ -67,16 +67,29 @@ class Policy:
     idle_timeout: int = 1_209_600
     #: Seconds after sign-in at which it is dead all the same; ``None``: no such limit.
     absolute_timeout: int | None = None
+    #: The same as ``idle_timeout``, for sessions without a subject: nobody has signed in, or not yet.  The
+    #: lower of the two holds; ``None``: no other than ``idle_timeout``.
+    anonymous_timeout: int | None = None
     #: Whether reading a session is activity.  A read then touches at most once per touch interval.
     sliding: bool = False
 
     def __post_init__(self) -> None:
         """Refuse timeouts that cannot be meant."""
-        if self.idle_timeout < 0 or (self.absolute_timeout is not None and self.absolute_timeout <= 0):
+        limits = (self.absolute_timeout, self.anonymous_timeout)
+        if self.idle_timeout < 0 or any(limit is not None and limit <= 0 for limit in limits):
             raise ConfigurationError(
-                "idle_timeout and absolute_timeout are positive numbers of seconds "
-                "(absolute_timeout may be None: no limit)"
+                "idle_timeout, absolute_timeout and anonymous_timeout are positive numbers of seconds "
+                "(the latter two may be None: no such limit)"
             )
+
+    def idle_timeout_of(self, subject: str | None, idle_timeout: int) -> int:
+        """Return the seconds of inactivity after which a session is dead, by whose it is.
+
+        ``idle_timeout`` is what sessions with a subject have.
+        """
+        if subject is not None or self.anonymous_timeout is None:
+            return idle_timeout
+        return min(idle_timeout, self.anonymous_timeout)
 
     def absolute_deadline(self, created_at: int) -> int | None:
         """Return the instant from which a session begun at ``created_at`` is dead, or ``None``."""

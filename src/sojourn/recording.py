@@ -105,9 +105,10 @@ class Recorder:
         """
         payload = frame(encodings, limit=self.max_payload)
         view = session if source is session.record else Session(self.codec, encodings)
-        expiry = view.get(EXPIRY_KEY)
-        deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
         subject = self.subject_of(view)
+        expiry = view.get(EXPIRY_KEY)
+        idle_timeout = self.policy.idle_timeout_of(subject, idle_timeout)
+        deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
         digest = None if subject is None else self.keyring.subject_digest(subject)
         former = source
         if source is not None and source.subject != digest and not self._belonged_to(source, subject):

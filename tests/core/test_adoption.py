@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sojourn import Keyring, Manager
+from sojourn import Keyring, Manager, Policy
 from sojourn.errors import SessionGoneError, StoreUnavailableError
 from sojourn.steps import Pause, Steps
 from sojourn.stores.memory import MemoryStore
@@ -49,11 +49,13 @@ class FormerEngine:
 class Site:
     """A manager on a fresh store, and the engine used before with one session in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.clock = FakeClock()
         self.former = FormerEngine({TOKEN: dict(ANNA)})
         self.store = FaultyStore(MemoryStore(clock=self.clock))
-        self.manager = Manager(self.store, Keyring([SECRET]), clock=self.clock, former=self.former)
+        self.manager = Manager(
+            self.store, Keyring([SECRET]), clock=self.clock, former=self.former, **settings
+        )
         #: What has been acknowledged.
         self.ended = False
         self.renewed: list[str] = []
@@ -215,3 +217,14 @@ def test_F1_a_former_engine_that_does_not_answer_is_unavailable() -> None:
     with pytest.raises(StoreUnavailableError):
         site.manager.commit(session)
     assert site.manager.exists(TOKEN)
+
+
+def test_C1_a_session_that_is_nobodys_and_ends_sooner_here_is_not_taken_over_again() -> None:
+    week = 7 * 86_400
+    site = Site(policy=Policy(idle_timeout=week, anonymous_timeout=60))
+    site.former.sessions[TOKEN] = {"basket": [1]}
+    assert site.manager.exists(TOKEN)
+    site.clock.advance(60)
+    for _ in range(8):  # as long as the former engine may have it
+        assert not site.manager.exists(TOKEN)
+        site.clock.advance(86_400 - 10)

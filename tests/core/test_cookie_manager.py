@@ -244,6 +244,15 @@ async def test_L1_an_absolute_timeout_set_later_counts_for_cookies_there_are(bar
     assert await bare.process(listed=False, policy=Policy(absolute_timeout=HOUR // 2)).values(value) is None
 
 
+async def test_L1_a_session_that_is_nobodys_ends_sooner(bare: Cookies) -> None:
+    process = bare.process(listed=False, policy=Policy(idle_timeout=HOUR, anonymous_timeout=60))
+    anonymous, signed_in = await process.new(a=0), await process.new(a=0, _subject="ann")
+    bare.clock.advance(60)
+    assert await process.values(anonymous) is None
+    bare.clock.advance(HOUR - 61)
+    assert await process.values(signed_in) is not None
+
+
 async def test_L2_a_cookie_from_the_future_is_no_session_yet(bare: Cookies) -> None:
     value = await bare.new(a=1)
     bare.clock.step(-HOUR)

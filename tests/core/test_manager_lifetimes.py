@@ -150,6 +150,65 @@ async def test_L1_a_sign_in_begins_the_absolute_timeout_anew_and_nothing_else_do
     assert await limit(session.token) == 180
 
 
+# Nobody's sessions
+
+
+@pytest.mark.parametrize("sliding", [False, True])
+async def test_L1_a_session_that_is_nobodys_ends_sooner_and_a_sign_in_gives_it_the_full_time(
+    world: World, clock: FakeClock, *, sliding: bool
+) -> None:
+    site = world.site(policy=Policy(idle_timeout=_IDLE, anonymous_timeout=_MINUTE, sliding=sliding))
+    token = await site.new(a=1)
+    clock.advance(_MINUTE - 0.001)
+    assert await site.exists(token)
+    clock.advance(0.001)
+    assert not await site.exists(token)
+
+    token = await site.new(a=1)
+    for _ in range(5):  # activity keeps it
+        clock.advance(_MINUTE - 6 if sliding else _MINUTE - 0.001)
+        session = await site.open(token)
+        if not sliding:
+            session["a"] += 1
+        assert await site.commit(session) is (Action.TOUCH if sliding else Action.UPDATE)
+    session["_subject"] = "ann"
+    session.renew()
+    await site.commit(session)
+    clock.advance(_IDLE - 0.001)
+    assert await site.exists(session.token)
+    clock.advance(0.001)
+    assert not await site.exists(session.token)
+
+
+async def test_an_expiry_the_application_gave_a_session_that_is_nobodys_goes_before_the_policys(
+    world: World, clock: FakeClock
+) -> None:
+    site = world.site(policy=Policy(idle_timeout=_IDLE, anonymous_timeout=_MINUTE))
+    basket = await site.new(basket=["apple"], **{EXPIRY_KEY: 10 * _MINUTE})
+    until_the_browser_closes = await site.new(a=1, **{EXPIRY_KEY: 0})
+    clock.advance(_MINUTE)
+    assert not await site.exists(until_the_browser_closes)
+    clock.advance(9 * _MINUTE - 0.001)
+    assert await site.exists(basket)
+    clock.advance(0.001)
+    assert not await site.exists(basket)
+
+
+async def test_a_session_somebody_signed_in_to_meanwhile_keeps_the_full_time(
+    world: World, clock: FakeClock
+) -> None:
+    site = world.site(policy=Policy(idle_timeout=_IDLE, anonymous_timeout=_MINUTE))
+    token = await site.new(a=1)
+    session = await site.open(token)
+    session["a"] = 2
+    other = world.site(policy=site.manager.policy)
+    site.meanwhile("update", lambda: other.save(token, _subject="ann"))
+    assert await site.commit(session) is Action.UPDATE
+    assert await site.values(token) == {"a": 2, "_subject": "ann"}
+    clock.advance(_IDLE - 0.001)
+    assert await site.exists(token)
+
+
 # Touches
 
 

@@ -245,6 +245,14 @@ def test_L1_the_absolute_deadline_counts_from_the_beginning() -> None:
     assert Policy().absolute_deadline(_NOW) is None
 
 
+def test_L1_a_session_that_is_nobodys_has_the_lower_of_two_timeouts() -> None:
+    policy = Policy(idle_timeout=_HOUR, anonymous_timeout=60)
+    assert policy.idle_timeout_of(None, _HOUR) == 60
+    assert policy.idle_timeout_of(None, 30) == 30
+    assert policy.idle_timeout_of("", _HOUR) == _HOUR, "somebody, if with an odd name"
+    assert _POLICY.idle_timeout_of(None, _HOUR) == _HOUR
+
+
 def test_the_presets_are_those_of_the_standard() -> None:
     day = 24 * _HOUR
     assert (AAL1.idle_timeout, AAL1.absolute_timeout) == (30 * day, 30 * day)
@@ -253,7 +261,14 @@ def test_the_presets_are_those_of_the_standard() -> None:
 
 
 @pytest.mark.parametrize(
-    "timeouts", [{"idle_timeout": -1}, {"absolute_timeout": 0}, {"absolute_timeout": -1}]
+    "timeouts",
+    [
+        {"idle_timeout": -1},
+        {"absolute_timeout": 0},
+        {"absolute_timeout": -1},
+        {"anonymous_timeout": 0},
+        {"anonymous_timeout": -1},
+    ],
 )
 def test_timeouts_that_cannot_be_meant_refuse_to_start(timeouts: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="seconds"):

@@ -12,11 +12,12 @@ from django.contrib.sessions.management.commands.clearsessions import Command
 from django.core.management import call_command
 from django.utils import timezone
 
-from tests.django.site import Browser, in_process
+from tests.django.site import Browser, in_process, sign_in, sign_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from django.contrib.auth.models import User
     from django.http import HttpRequest
 
     from sojourn.testing import FakeClock
@@ -127,6 +128,52 @@ def test_zero_ends_the_cookie_with_the_browser_and_the_session_after_the_cookie_
     assert is_there(browser)
     clock.advance(1)
     assert not is_there(browser)
+
+
+@in_process
+def test_L1_a_session_and_its_cookie_end_sooner_until_somebody_signs_in(
+    site: Site, clock: FakeClock, change_settings: Callable[..., None], alice: User
+) -> None:
+    change_settings(SOJOURN={**settings.SOJOURN, "ANONYMOUS_TIMEOUT": HOUR})
+    assert_ends_sooner_until_somebody_signs_in(clock, alice)
+
+
+def test_L1_so_does_a_session_in_its_cookie(make_site: Any, clock: FakeClock, alice: User) -> None:
+    make_site("signed_cookies", SOJOURN={"ANONYMOUS_TIMEOUT": HOUR})
+    assert_ends_sooner_until_somebody_signs_in(clock, alice)
+
+
+def assert_ends_sooner_until_somebody_signs_in(clock: FakeClock, user: User) -> None:
+    browser = Browser()
+    assert browser.visit(put).cookies["sessionid"]["max-age"] == HOUR
+    clock.advance(HOUR - 1)
+    assert is_there(browser)
+    clock.advance(1)
+    assert not is_there(browser)
+
+    browser = Browser()
+    browser.visit(put)
+    morsel = browser.visit(sign_in(user)).cookies["sessionid"]
+    assert morsel["max-age"] == settings.SESSION_COOKIE_AGE
+    clock.advance(settings.SESSION_COOKIE_AGE - 1)
+    assert is_there(browser)
+    morsel = browser.visit(sign_out).cookies["sessionid"]
+    assert morsel["max-age"] == 0
+
+    morsel = browser.visit(with_expiry(lambda: 2 * HOUR)).cookies["sessionid"]
+    assert morsel["max-age"] == 2 * HOUR, "what the application says goes before"
+    clock.advance(2 * HOUR - 1)
+    assert is_there(browser)
+
+
+async def test_the_methods_of_a_session_that_is_nobodys_know_its_expiry(make_site: Any) -> None:
+    site = make_site("cache", SOJOURN={"ANONYMOUS_TIMEOUT": HOUR})
+    session = site.saved(basket=["apple"])
+    now = timezone.now()
+    assert session.get_expiry_age() == await session.aget_expiry_age() == HOUR
+    assert session.get_expiry_date(modification=now) == now + timedelta(hours=1)
+    session["_auth_user_id"] = "1"
+    assert session.get_expiry_age() == settings.SESSION_COOKIE_AGE
 
 
 def test_turning_seconds_into_until_the_browser_closes_is_told_to_every_reader(site: Site) -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         (None, "SOJOURN has to be a dictionary"),
         ({"PATH": 1}, r"\['PATH'\] has to be a path"),
         ({"ABSOLUTE_TIMEOUT": 0}, r"\['ABSOLUTE_TIMEOUT'\] has to be a positive whole number"),
+        ({"ANONYMOUS_TIMEOUT": 0}, r"\['ANONYMOUS_TIMEOUT'\] has to be a positive whole number"),
         ({"ABSOLUTE_TIMEOUT": -1}, r"\['ABSOLUTE_TIMEOUT'\] has to be a positive whole number"),
         ({"ABSOLUTE_TIMEOUT": 1.5}, r"\['ABSOLUTE_TIMEOUT'\] has to be a positive whole number"),
         ({"ABSOLUTE_TIMEOUT": True}, r"\['ABSOLUTE_TIMEOUT'\] has to be a positive whole number"),

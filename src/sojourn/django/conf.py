@@ -38,6 +38,10 @@ class SojournSettings:
     DATABASE: str | None = None
     #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
     ABSOLUTE_TIMEOUT: int | None = None
+    #: Seconds without activity for which a session that nobody has signed in to, and its cookie, are kept, if
+    #: they are fewer than ``SESSION_COOKIE_AGE``; what ``set_expiry()`` says goes before.  ``None``: those of
+    #: any other session.
+    ANONYMOUS_TIMEOUT: int | None = None
     #: Whether reading a session is activity that moves its expiry, at most once per touch interval (a tenth
     #: of the time it has, at most 5 minutes); the response then sends the cookie again.  Works under
     #: Django's session middleware and under Sojourn's.
@@ -100,6 +104,7 @@ _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "STORE": ((str, type(None)), "the address of a store, or None"),
     "DATABASE": ((str, type(None)), "an alias in DATABASES, or None"),
     "ABSOLUTE_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
+    "ANONYMOUS_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
     "SLIDING": ((bool,), "True or False"),
     "COOKIE_PARTITIONED": ((bool,), "True or False"),
     "COOKIE": ((str,), "'sealed' or 'signed'"),

@@ -131,6 +131,7 @@ def manager_settings(given: SojournSettings, *, place: str) -> ManagerSettings:
         "policy": Policy(
             idle_timeout=settings.SESSION_COOKIE_AGE,
             absolute_timeout=given.ABSOLUTE_TIMEOUT,
+            anonymous_timeout=given.ANONYMOUS_TIMEOUT,
             sliding=given.SLIDING,
         ),
         "codec": _codec(settings.SESSION_SERIALIZER),

@@ -152,6 +152,15 @@ class SojournSession(SessionBase):
             with suppress(EncodeError):  # then there is something to report, whatever was said
                 self._discounted = session.changes()
 
+    def get_session_cookie_age(self) -> int:
+        """Return the seconds without activity that the session, and its cookie, have unless it says others.
+
+        ``SESSION_COOKIE_AGE``, or ``SOJOURN["ANONYMOUS_TIMEOUT"]`` as long as nobody has signed in.
+        """
+        age = super().get_session_cookie_age()
+        session: Session | None = self.__dict__.get("_session_cache")
+        return age if session is None else self._engine.manager.idle_timeout_of(session, age)
+
     def _is_due_to_slide(self, session: Session) -> bool:
         manager = self._engine.manager
         if not manager.policy.sliding or session.record is None:
