@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,7 +13,14 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tests.django.databases import entry_for
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.servers.postgresql import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +36,8 @@ class Server:
     port: int = 0
     #: The site's, if it has any.
     caches: dict[str, Any] | None = None
+    #: The entry of ``DATABASES``, where sessions are kept in it.
+    database: dict[str, Any] | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -41,6 +51,7 @@ class Server:
             "ENGINE": engine,
             "SOJOURN": json.dumps(sojourn),
             **({} if self.caches is None else {"CACHES": json.dumps(self.caches)}),
+            **({} if self.database is None else {"DATABASE": json.dumps(self.database)}),
             "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])),
         }
 
@@ -96,6 +107,16 @@ class Server:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def database_for(site: str, request: pytest.FixtureRequest) -> dict[str, Any] | None:
+    """Return the entry of ``DATABASES`` for a site on PostgreSQL: an empty database of its own."""
+    if "postgresql" not in site:
+        return None
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    name = f"site_{secrets.token_hex(6)}"
+    server.sql(f"CREATE DATABASE {name}")
+    return entry_for(server, NAME=name, CONN_MAX_AGE=60)
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """A small Django site for a real server.  The environment says where it keeps what.
 
 ``SITE`` is its folder, ``ENGINE`` its ``SESSION_ENGINE``, ``SOJOURN`` and ``CACHES`` those settings as JSON,
-``MIDDLEWARE`` the one for sessions.
+``MIDDLEWARE`` the one for sessions.  ``DATABASE`` is the entry of ``DATABASES``, likewise, where Sojourn
+has a table; without it the database is a file, and it has none.
 """
 
 from __future__ import annotations
@@ -25,13 +26,20 @@ FOLDER = Path(os.environ["SITE"])
 
 LOCMEM = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
+FILE = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(FOLDER / "db.sqlite3")}
+
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
     BASE_DIR=FOLDER,
     CACHES=json.loads(os.environ.get("CACHES", json.dumps(LOCMEM))),
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": FOLDER / "db.sqlite3"}},
+    DATABASES={"default": json.loads(os.environ.get("DATABASE", json.dumps(FILE)))},
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"],
+    INSTALLED_APPS=[
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        *(["sojourn.django"] if "DATABASE" in os.environ else []),
+    ],
     MIDDLEWARE=[
         os.environ.get("MIDDLEWARE", "django.contrib.sessions.middleware.SessionMiddleware"),
         "django.contrib.auth.middleware.AuthenticationMiddleware",

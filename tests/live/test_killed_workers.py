@@ -10,7 +10,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.live.server import Browser, Server
+import pytest
+
+from tests.django.servers import on_servers, sites
+from tests.live.server import Browser, Server, database_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +22,15 @@ REQUESTS = 1_000
 BROWSERS = 20
 
 
+@pytest.mark.parametrize(
+    "site",
+    sites("embedded", "db on postgresql", "cached_db on memcached and postgresql"),
+)
 def test_F5_no_sign_in_and_no_acknowledged_write_is_lost_when_workers_are_killed(  # noqa: PLR0915 - one story
-    tmp_path: Path,
+    tmp_path: Path, request: pytest.FixtureRequest, site: str
 ) -> None:
-    server = Server(folder=tmp_path)
+    settings, _ = on_servers(site, request)
+    server = Server(folder=tmp_path, caches=settings.get("CACHES"), database=database_for(site, request))
     server.migrate()
     killed: list[int] = []
     seen: set[int] = set()
@@ -41,9 +49,9 @@ def test_F5_no_sign_in_and_no_acknowledged_write_is_lost_when_workers_are_killed
         browser = browsers[number]
         kept: set[str] = set()
         missed = 0
-        for request in range(REQUESTS // BROWSERS):
-            write = request % 2 == 0
-            path = f"/put/key{request}/" if write else "/show/"
+        for turn in range(REQUESTS // BROWSERS):
+            write = turn % 2 == 0
+            path = f"/put/key{turn}/" if write else "/show/"
             try:
                 status, answer = browser.get(path)
             except (OSError, http.client.HTTPException):
@@ -53,12 +61,12 @@ def test_F5_no_sign_in_and_no_acknowledged_write_is_lost_when_workers_are_killed
             assert kept <= set(answer["keys"])
             seen.add(answer["pid"])
             if write:
-                kept.add(f"key{request}")
+                kept.add(f"key{turn}")
         return kept, missed
 
     killer = threading.Thread(target=kill_one_each_second)
     try:
-        server.start("sojourn.django.backends.embedded")
+        server.start(f"sojourn.django.backends.{site.partition(' on ')[0]}")
         browsers = [Browser(server.port) for _ in range(BROWSERS)]
         for number, browser in enumerate(browsers):
             seen.add(browser.get(f"/sign-in/user{number}/")[1]["pid"])
@@ -77,7 +85,8 @@ def test_F5_no_sign_in_and_no_acknowledged_write_is_lost_when_workers_are_killed
     writes = sum(len(kept) for kept, _ in results)
     missed = sum(missed for _, missed in results)
     print(  # noqa: T201 - shown with pytest -s
-        f"{REQUESTS} requests, {len(killed)} workers killed, {missed} unanswered, {writes} writes all kept"
+        f"{site}: {REQUESTS} requests, {len(killed)} workers killed, {missed} unanswered, "
+        f"{writes} writes all kept"
     )
     assert killed
     assert writes > REQUESTS // 4

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.django.servers import on_servers
-from tests.live.server import Browser, Server
+from tests.live.server import Browser, Server, database_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,17 +27,25 @@ DJANGOS = "django.contrib.sessions.backends"
         pytest.param("cache", "memcached nodes", 30, marks=pytest.mark.asks_for("memcached_nodes")),
         pytest.param("cache", "redis", 30, marks=pytest.mark.asks_for("valkey")),
         pytest.param("cache", "django-redis", 10, marks=pytest.mark.asks_for("valkey")),
+        pytest.param("db", "db on postgresql", 20, marks=pytest.mark.asks_for("postgresql")),
+        pytest.param(
+            "cached_db",
+            "cached_db on memcached and postgresql",
+            20,
+            marks=pytest.mark.asks_for("memcached", "postgresql"),
+        ),
     ],
-    ids=["file", "db to embedded", "memcached", "Redis", "django-redis"],
+    ids=["file", "db to embedded", "memcached", "Redis", "django-redis", "db", "cached_db"],
 )
 def test_nobody_is_signed_out_by_the_switch_and_a_logout_ends_both_records(
     tmp_path: Path, request: pytest.FixtureRequest, former: str, site: str, count: int
 ) -> None:
     settings, servers = on_servers(site, request)
-    ours = f"sojourn.django.backends.{'cache' if servers else site}"
-    sojourn = {"ADOPT": f"{DJANGOS}.db"} if former == "db" else {}
+    engine = "cache" if servers else site.partition(" on ")[0]
+    ours = f"sojourn.django.backends.{engine}"
+    sojourn = {"ADOPT": f"{DJANGOS}.db"} if engine == "embedded" else {}
     former = f"{DJANGOS}.{former}"
-    server = Server(folder=tmp_path, caches=settings.get("CACHES"))
+    server = Server(folder=tmp_path, caches=settings.get("CACHES"), database=database_for(site, request))
     server.migrate()
     try:
         server.start(former)
