@@ -376,6 +376,19 @@ def test_no_migration_is_missing() -> None:
     assert "No changes" in out.getvalue()
 
 
+def test_migrations_apply_and_reverse_and_leave_nothing_behind(alias: str) -> None:
+    def tables() -> list[str]:
+        with connections[alias].cursor() as cursor:
+            return connections[alias].introspection.table_names(cursor)
+
+    assert "sojourn_session" in tables()
+    call_command("migrate", "sojourn", "zero", database=alias, verbosity=0)
+    assert not [name for name in tables() if "sojourn" in name]
+    call_command("migrate", "sojourn", database=alias, verbosity=0)
+    record = created(DatabaseStore(alias))
+    assert DatabaseStore(alias).load(record.key) == record
+
+
 def test_the_migration_makes_the_table_that_sqlalchemy_makes(alias: str, site_url: str) -> None:
     store = SQLStore(site_url, table="made_by_sqlalchemy", timeout=60.0)
     store.create_table()
