@@ -14,10 +14,10 @@ from django.core.signals import request_started
 
 from sojourn.django.backends.base import SojournSession
 from sojourn.django.caches import cache_entry, store_at, store_in
-from sojourn.django.caches.entry import LOCMEM
 from sojourn.django.conf import sojourn_settings
 from sojourn.django.engine import Engine, Place, engine_at
 from sojourn.errors import ConfigurationError
+from sojourn.project import LOCMEM
 from sojourn.stores.from_url import open_async_store, open_store
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 

@@ -15,11 +15,11 @@ from django.db import connections, transaction
 
 from sojourn.django.backends import db
 from sojourn.django.caches import cache_entry, store_at, store_in
-from sojourn.django.caches.entry import LOCMEM
 from sojourn.django.conf import sojourn_settings
 from sojourn.django.database import AsyncDatabaseStore
 from sojourn.django.engine import Engine, Place, engine_at
 from sojourn.errors import ConfigurationError
+from sojourn.project import LOCMEM
 from sojourn.stores.cached import AsyncCachedStore, CachedStore
 from sojourn.stores.from_url import open_async_store, open_store
 

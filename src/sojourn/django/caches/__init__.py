@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from django.core.exceptions import ImproperlyConfigured
 
-from sojourn.django.caches.entry import LOCMEM, PYLIBMC, PYMEMCACHE, CacheEntry, cache_entry
+from sojourn.django.caches.entry import CacheEntry, cache_entry
 from sojourn.django.caches.memcached import memcached_arguments
 from sojourn.django.caches.redis import redis_arguments
+from sojourn.project import LOCMEM, PYLIBMC, PYMEMCACHE
 from sojourn.stores.from_url import parsed
 
 if TYPE_CHECKING:

@@ -13,42 +13,18 @@ from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from sojourn.project import DJANGO_REDIS, ELSEWHERE, GONE, LOCMEM, OURS, PYLIBMC, PYMEMCACHE, REDIS
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["DJANGO_REDIS", "LOCMEM", "PYLIBMC", "PYMEMCACHE", "REDIS", "CacheEntry", "cache_entry"]
-
-_DJANGOS: Final = "django.core.cache.backends"
-LOCMEM: Final = f"{_DJANGOS}.locmem.LocMemCache"
-PYMEMCACHE: Final = f"{_DJANGOS}.memcached.PyMemcacheCache"
-PYLIBMC: Final = f"{_DJANGOS}.memcached.PyLibMCCache"
-REDIS: Final = f"{_DJANGOS}.redis.RedisCache"
-DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
+__all__ = ["CacheEntry", "cache_entry"]
 
 #: The backends sessions can be kept in, or in what is derived from them.
 _KNOWN: Final = frozenset({LOCMEM, PYMEMCACHE, PYLIBMC, REDIS, DJANGO_REDIS})
 
-#: Backends that are no more, and what took their place.
-_GONE: Final = {
-    f"{_DJANGOS}.memcached.MemcachedCache": PYMEMCACHE,
-    "redis_cache.RedisCache": REDIS,
-    "redis_cache.ShardedRedisCache": REDIS,
-    "redis_cache.cache.RedisCache": REDIS,
-    "redis_cache.backends.single.RedisCache": REDIS,
-}
 _EXAMPLES: Final = {PYMEMCACHE: "127.0.0.1:11211", REDIS: "redis://127.0.0.1:6379/0"}
 
-#: Backends that keep no sessions of ours, why, and the engine that does.
-_ELSEWHERE: Final = {
-    f"{_DJANGOS}.db.DatabaseCache": ("a database keeps them better without a cache between", "db"),
-    f"{_DJANGOS}.filebased.FileBasedCache": (
-        "one file keeps them better than a folder of pickles",
-        "embedded",
-    ),
-    f"{_DJANGOS}.dummy.DummyCache": ("it keeps nothing", "embedded"),
-}
-
-_OURS: Final = "sojourn.django.backends."
 _ADDRESS: Final = re.compile(r"[\w.-]+:\d+")
 _PLAIN: Final = re.compile("[0-9A-Za-z_.-]{0,24}")
 
@@ -130,7 +106,7 @@ def _known(alias: str, named: str, location: object) -> str:
     """Return which of the known backends ``named`` is, or is derived from."""
     if named in _KNOWN:
         return named
-    gone = _GONE.get(named)
+    gone = GONE.get(named)
     if gone is not None:
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] names {named!r}, which is no longer there: write "
@@ -148,7 +124,7 @@ def _known(alias: str, named: str, location: object) -> str:
         if ancestor in _KNOWN:
             return ancestor
     reason, engine = next(
-        (_ELSEWHERE[ancestor] for ancestor in ancestors if ancestor in _ELSEWHERE),
+        (ELSEWHERE[ancestor] for ancestor in ancestors if ancestor in ELSEWHERE),
         ("it is not known what it promises", "embedded"),
     )
     raise ImproperlyConfigured(
@@ -160,7 +136,7 @@ def _known(alias: str, named: str, location: object) -> str:
 
 def _engine(name: str) -> str:
     """Return the engine of that name, or the embedded one if there is none yet."""
-    return _OURS + (name if find_spec(_OURS + name) is not None else "embedded")
+    return OURS + (name if find_spec(OURS + name) is not None else "embedded")
 
 
 def _shown(backend: str, location: object) -> str:

@@ -16,8 +16,9 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sojourn.django.caches.entry import DJANGO_REDIS, LOCMEM, PYLIBMC, PYMEMCACHE, REDIS, cache_entry
+from sojourn.django.caches.entry import cache_entry
 from sojourn.errors import ConfigurationError
+from sojourn.project import DJANGO_REDIS, LOCMEM, PYLIBMC, PYMEMCACHE, REDIS
 from sojourn.token import Token
 from sojourn.values import MAX_SIZE, SerializerCodec
 

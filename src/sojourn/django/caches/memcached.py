@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sojourn.django.caches.entry import PYMEMCACHE
+from sojourn.project import PYMEMCACHE
 
 if TYPE_CHECKING:
     from sojourn.django.caches.entry import CacheEntry

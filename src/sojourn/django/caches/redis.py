@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.conf import settings
 
-from sojourn.django.caches.entry import REDIS
+from sojourn.project import REDIS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,51 @@
+"""What a Django project's settings may name: engines and cache backends, known without Django."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "DJANGOS",
+    "DJANGO_REDIS",
+    "ELSEWHERE",
+    "ENGINES",
+    "GONE",
+    "LOCMEM",
+    "OURS",
+    "PYLIBMC",
+    "PYMEMCACHE",
+    "REDIS",
+]
+
+#: What the names of our engines, and of Django's, begin with.
+OURS: Final = "sojourn.django.backends."
+DJANGOS: Final = "django.contrib.sessions.backends."
+
+#: Every engine; Django has all but ``embedded``.
+ENGINES: Final = ("cache", "cached_db", "db", "embedded", "file", "signed_cookies")
+
+_CACHES: Final = "django.core.cache.backends"
+LOCMEM: Final = f"{_CACHES}.locmem.LocMemCache"
+PYMEMCACHE: Final = f"{_CACHES}.memcached.PyMemcacheCache"
+PYLIBMC: Final = f"{_CACHES}.memcached.PyLibMCCache"
+REDIS: Final = f"{_CACHES}.redis.RedisCache"
+DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
+
+#: Backends that are no more, and what took their place.
+GONE: Final = {
+    f"{_CACHES}.memcached.MemcachedCache": PYMEMCACHE,
+    "redis_cache.RedisCache": REDIS,
+    "redis_cache.ShardedRedisCache": REDIS,
+    "redis_cache.cache.RedisCache": REDIS,
+    "redis_cache.backends.single.RedisCache": REDIS,
+}
+
+#: Backends that keep no sessions of ours, why, and the engine that does.
+ELSEWHERE: Final = {
+    f"{_CACHES}.db.DatabaseCache": ("a database keeps them better without a cache between", "db"),
+    f"{_CACHES}.filebased.FileBasedCache": (
+        "one file keeps them better than a folder of pickles",
+        "embedded",
+    ),
+    f"{_CACHES}.dummy.DummyCache": ("it keeps nothing", "embedded"),
+}
