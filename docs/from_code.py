@@ -15,6 +15,8 @@ import inspect
 import json
 import pkgutil
 import re
+import runpy
+import tempfile
 import textwrap
 from dataclasses import fields
 from importlib import import_module
@@ -22,11 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sojourn.errors
+import sojourn.operations.check
 import sojourn.stores
 from sojourn import policy
 from sojourn.django import backends
 from sojourn.django.conf import SAME_NAME, SojournSettings
 from sojourn.errors import SessionError
+from sojourn.operations.check import Finding, Kind, Settings, findings
+from sojourn.operations.check.reading import read
 from sojourn.store import Purge, Scan, Store, SubjectIndex
 
 if TYPE_CHECKING:
@@ -182,6 +187,46 @@ def command_helps(package: ModuleType) -> dict[str, str]:
     return helps
 
 
+# --- findings ----------------------------------------------------------------------------------------
+
+
+def checks() -> str:
+    """Return every finding there can be: what is wrong, what happens, and an example with its correction."""
+    faulty: dict[str, str] = runpy.run_path(str(Path(__file__).with_name("faulty.py")))["FAULTY"]
+    parts = []
+    for kind in finding_kinds():
+        if kind.id not in faulty:
+            raise UndocumentedError(f"{kind.id} has no example in docs/faulty.py")
+        source = faulty[kind.id]
+        corrected = textwrap.dedent(_example(kind, source).corrected)
+        parts.append(
+            f"### {kind.id}\n\n**{kind.title}** ({kind.severity}). {kind.happens}\n\n"
+            f"```text\n{source}```\n\nWrite instead:\n\n```text\n{corrected}\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def finding_kinds() -> list[Kind]:
+    """Return the kinds of finding in the order of their ids: errors, warnings, information."""
+    kinds = {
+        member
+        for module in _modules(sojourn.operations.check)
+        for member in vars(module).values()
+        if isinstance(member, Kind)
+    }
+    return sorted(kinds, key=lambda kind: (-kind.severity, kind.id))
+
+
+def _example(kind: Kind, source: str) -> Finding:
+    """Return what is found in a faulty example."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "settings.py"
+        path.write_text(source, "utf-8")
+        reading = read(str(path))
+        found = [*reading.findings, *findings(reading.settings or Settings(given={}))]
+    return next(finding for finding in found if finding.id == kind.id)
+
+
 def presets() -> str:
     """Return the timeouts by authenticator assurance level."""
     rows = []
@@ -238,7 +283,7 @@ def profile() -> str:
 #: What a page may ask for.
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
-    for part in (settings, errors, stores, engines, commands, presets, profile, speed, targets)
+    for part in (checks, settings, errors, stores, engines, commands, presets, profile, speed, targets)
 }
 
 

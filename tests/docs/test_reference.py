@@ -14,9 +14,11 @@ import pytest
 import sojourn
 import sojourn.django
 import sojourn.errors
+import sojourn.operations.check
 import sojourn.stores
 import sojourn.testing
 from sojourn.django.conf import SojournSettings
+from sojourn.operations.check import Kind, Severity
 from tests.docs.pages import DOCS, PAGES, ROOT, blocks_of
 
 if TYPE_CHECKING:
@@ -122,6 +124,18 @@ def test_every_command_is_in_the_reference(
         from_code.command_helps(package)
     (tmp_path / "silent.py").unlink()
     assert from_code.command_helps(package) == {"helped": "Does it."}
+
+
+def test_every_finding_is_in_the_reference_with_an_example(
+    from_code: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = from_code.checks()
+    for kind in from_code.finding_kinds():
+        assert f"### {kind.id}\n\n**{kind.title}** ({kind.severity}). {kind.happens}\n" in text
+    stray = Kind(id="sojourn.W099", severity=Severity.WARNING, title="Stray", happens="Nothing.")
+    monkeypatch.setattr(sojourn.operations.check.cookies, "STRAY", stray, raising=False)
+    with pytest.raises(from_code.UndocumentedError, match=r"sojourn\.W099"):
+        from_code.checks()
 
 
 def test_the_names_of_the_packages_are_in_the_api() -> None:

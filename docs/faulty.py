@@ -1,0 +1,131 @@
+"""Settings with a fault each, by the id of what the doctor finds in them.
+
+The reference shows what it says of them; the tests correct them with the lines it says to write.
+"""
+
+from __future__ import annotations
+
+#: What a setting leaves out is as Django has it.
+FAULTY = {
+    "sojourn.E002": """\
+CACHES = {
+    'BACKEND': 'django.core.cache.backends.memcached.MemcachedCache'
+    'LOCATION': 'my_memcached_host:11211',
+}
+""",
+    "sojourn.E003": """\
+SESSION_ENGINE = 'django.core.cache.backends.db.DatabaseCache'
+""",
+    "sojourn.E004": """\
+SESSION_ENGINE = "sojourn.django.backend.cached_db"
+""",
+    "sojourn.E005": """\
+SESSION_ENGINE = 'django.contrib.sessions.backends.cache'
+CACHES = {
+    'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'
+}
+""",
+    "sojourn.E006": """\
+SESSION_ENGINE = "sojourn.django.backends.cache"
+CACHES = {
+    "sessions": {
+        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+        "LOCATION": "127.0.0.1:11211",
+    },
+}
+""",
+    "sojourn.E007": """\
+SESSION_ENGINE = 'django.contrib.sessions.backends.cache'
+CACHES = {
+    "default": {
+        "BACKEND": "redis_cache.cache.RedisCache",
+        "LOCATION": "127.0.0.1:6379:1",
+        "OPTIONS": {
+            "CLIENT_CLASS": "redis_cache.client.DefaultClient",
+        }
+    }
+}
+""",
+    "sojourn.E008": """\
+SESSION_ENGINE = "sojourn.django.backends.cache"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+""",
+    "sojourn.E009": """\
+SESSION_ENGINE = "sojourn.django.backends.cache"
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": "10.0.0.1:6379",
+    },
+}
+""",
+    "sojourn.E010": """\
+SESSION_ENGINE = "sojourn.django.backends.db"
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"]
+""",
+    "sojourn.E011": """\
+SESSION_ENGINE = "sojourn.django.backends.cached_db"
+DATABASES = {}
+""",
+    "sojourn.E012": """\
+SESSION_SERIALIZER = "django.contrib.sessions.serializers.PickleSerializer"
+""",
+    "sojourn.W001": """\
+SESSION_ENGINE = "sojourn.django.backends.embedded"
+SECRET_KEY = "django-insecure-changeme"
+""",
+    "sojourn.W003": """\
+SESSION_ENGINE = "sojourn.django.backends.cache"
+""",
+    "sojourn.W004": """\
+SESSION_COOKIE_SECURE = False
+""",
+    "sojourn.W005": """\
+SESSION_COOKIE_HTTPONLY = False
+""",
+    "sojourn.W006": """\
+SESSION_COOKIE_SAMESITE = "None"
+""",
+    "sojourn.W007": """\
+SESSION_COOKIE_AGE = 2 * 365 * 24 * 3600
+""",
+    "sojourn.W008": """\
+ASGI_APPLICATION = "mysite.asgi.application"
+SESSION_ENGINE = "sojourn.django.backends.embedded"
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+""",
+    "sojourn.W009": """\
+SESSION_ENGINE = "sojourn.django.backends.db"
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "mysite",
+        "HOST": "10.0.0.1",
+    },
+}
+""",
+    "sojourn.W010": """\
+SESSION_ENGINE = "sojourn.django.backends.signed_cookies"
+""",
+    "sojourn.W012": """\
+SESSION_ENGINE = 'django.contrib.sessions.backends.db'
+DATABASES = {
+    'default': {
+        'ENGINE': 'django.db.backends.mysql',
+        'NAME': 'dash',
+        'HOST': 'localhost',
+        'default-character-set': 'utf8'
+    }
+}
+""",
+    "sojourn.I001": """\
+SESSION_ENGINE = "sojourn.django.backends.embedded"
+""",
+    "sojourn.I002": """\
+SESSION_ENGINE = "django.contrib.sessions.backends.file"
+""",
+}

@@ -1,0 +1,79 @@
+"""``sojourn``: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from sojourn.errors import ConfigurationError
+from sojourn.operations.check import Severity, findings
+from sojourn.operations.check.reading import read
+from sojourn.operations.check.rendering import as_json, as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+#: Exit codes; argparse, too, answers a wrong command line with 2.
+_NOTHING: Final = 0
+_FOUND: Final = 1
+_NOT_CHECKED: Final = 2
+
+_LEVELS: Final = [str(severity) for severity in Severity]
+_FORMATS: Final = {"text": as_text, "json": as_json}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that ``arguments`` name, by default those of the process; return its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except ConfigurationError as error:
+        print(f"sojourn: {error}", file=sys.stderr)  # noqa: T201 - a command line talks
+        return _NOT_CHECKED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sojourn", description="Look after a project's web sessions.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    check = commands.add_parser(
+        "check",
+        help="say what is wrong with the settings for sessions, and what to write instead",
+        description="Say what is wrong with a project's settings for sessions, what will happen to users, "
+        "and what to write instead. Exit code: 0 nothing found, 1 something at or above --fail-level, 2 not "
+        "everything could be checked.",
+    )
+    check.add_argument(
+        "settings",
+        nargs="?",
+        default=os.environ.get("DJANGO_SETTINGS_MODULE"),
+        help="path of a settings file, such as Horizon's local_settings.py, or a module, such as "
+        "mysite.settings; by default $DJANGO_SETTINGS_MODULE. Either is executed",
+    )
+    check.add_argument("--format", choices=_FORMATS, default="text", help="text (default) or json")
+    check.add_argument(
+        "--fail-level",
+        choices=_LEVELS,
+        default=str(Severity.WARNING),
+        help="the least severity that is a failure: info, warning (default) or error",
+    )
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _check(given: argparse.Namespace) -> int:
+    if not given.settings:
+        raise ConfigurationError("which settings? Name their file or module, or set DJANGO_SETTINGS_MODULE")
+    reading = read(given.settings)
+    found = [*reading.findings, *(findings(reading.settings) if reading.settings is not None else ())]
+    print(_FORMATS[given.format](reading.source, found, reading.unread))  # noqa: T201 - a command line talks
+    if any(finding.severity >= Severity[given.fail_level.upper()] for finding in found):
+        return _FOUND
+    return _NOT_CHECKED if reading.unread else _NOTHING
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the command line, ``manage.py`` and the console share.  Nothing here imports Django."""

@@ -1,0 +1,110 @@
+"""What is wrong with how long sessions live, and with what they are written and sealed with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sojourn.errors import ConfigurationError
+from sojourn.keyring import Keyring
+from sojourn.operations.check.finding import Kind, Severity
+from sojourn.operations.check.secrets import assignment, shown
+from sojourn.policy import AAL2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sojourn.operations.check.finding import Finding
+    from sojourn.operations.check.settings import Settings
+
+__all__ = ["cookie_outlives_browsers", "no_absolute_timeout", "pickles", "secret_is_weak"]
+
+#: Seconds that browsers keep a cookie (RFC 6265bis, section 5.5).
+_MOST: Final = 400 * 24 * 3600
+_JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
+
+WEAK_SECRET: Final = Kind(
+    id="sojourn.W001",
+    severity=Severity.WARNING,
+    title="A secret is too weak to seal sessions with",
+    happens="Whoever guesses it can make sessions of any user, and reads a stolen store.",
+)
+PICKLES: Final = Kind(
+    id="sojourn.E012",
+    severity=Severity.ERROR,
+    title="SESSION_SERIALIZER unpickles",
+    happens="Whoever can write to the store, or knows SECRET_KEY, runs programs on the server; Django 5 and "
+    "Sojourn do not start with it.",
+)
+TOO_LONG: Final = Kind(
+    id="sojourn.W007",
+    severity=Severity.WARNING,
+    title="SESSION_COOKIE_AGE is longer than browsers keep a cookie",
+    happens="Users are signed out after 400 days whatever it says; stores keep dead sessions for longer.",
+)
+NO_ABSOLUTE_TIMEOUT: Final = Kind(
+    id="sojourn.I001",
+    severity=Severity.INFO,
+    title="Sessions have no absolute timeout",
+    happens="A session that is used often enough never ends, nor does one that was stolen (ASVS 7.3.2).",
+)
+
+
+def secret_is_weak(settings: Settings) -> Iterator[Finding]:
+    """Find secrets that Django takes, and so does Sojourn, but that seal badly (checklist S9)."""
+    if not settings.is_ours:
+        return
+    secrets = {"SECRET_KEY": settings["SECRET_KEY"]}
+    secrets |= {
+        f"SECRET_KEY_FALLBACKS[{n}]": key for n, key in enumerate(settings.listed("SECRET_KEY_FALLBACKS"))
+    }
+    for name, secret in secrets.items():
+        if secret and _is_weak(secret):
+            yield WEAK_SECRET.found(
+                f"{name} is too weak to seal sessions with: it has fewer than 32 octets, hardly any variety, "
+                "or comes from a sample such as the one startproject writes. Keep the former one in "
+                "SECRET_KEY_FALLBACKS until its sessions have moved.",
+                where=settings.where(name.partition("[")[0]),
+                corrected='SECRET_KEY = "…"  # the output of: '
+                "python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+            )
+
+
+def _is_weak(secret: object) -> bool:
+    try:
+        Keyring([secret if isinstance(secret, bytes) else str(secret)])
+    except ConfigurationError:
+        return True
+    return False
+
+
+def pickles(settings: Settings) -> Iterator[Finding]:
+    """Find a serializer that unpickles what is stored."""
+    given = str(settings["SESSION_SERIALIZER"])
+    if "pickle" in given.lower():
+        yield PICKLES.found(
+            f"SESSION_SERIALIZER = {shown(given)} unpickles.",
+            where=settings.where("SESSION_SERIALIZER"),
+            corrected=assignment("SESSION_SERIALIZER", _JSON),
+        )
+
+
+def cookie_outlives_browsers(settings: Settings) -> Iterator[Finding]:
+    """Find an age that no browser honours."""
+    age = settings["SESSION_COOKIE_AGE"]
+    if isinstance(age, int | float) and age > _MOST:
+        yield TOO_LONG.found(
+            f"SESSION_COOKIE_AGE is {age / (24 * 3600):.0f} days; browsers keep a cookie for 400.",
+            where=settings.where("SESSION_COOKIE_AGE"),
+            corrected=f"{assignment('SESSION_COOKIE_AGE', _MOST)}  # 400 days",
+        )
+
+
+def no_absolute_timeout(settings: Settings) -> Iterator[Finding]:
+    """Find sessions that never end by themselves.  In Horizon, they end with Keystone's token."""
+    if not settings.is_ours or settings.is_horizons or settings.options.get("ABSOLUTE_TIMEOUT") is not None:
+        return
+    yield NO_ABSOLUTE_TIMEOUT.found(
+        "SOJOURN['ABSOLUTE_TIMEOUT'] is not set. NIST SP 800-63B-4 asks for a day at level AAL2.",
+        where=settings.where("SOJOURN"),
+        corrected=settings.setting_option("ABSOLUTE_TIMEOUT", AAL2.absolute_timeout),
+    )

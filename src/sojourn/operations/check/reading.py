@@ -1,0 +1,174 @@
+"""A project's settings, read from a file or a module."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sojourn.errors import ConfigurationError
+from sojourn.operations.check.finding import Finding, Kind, Severity
+from sojourn.operations.check.secrets import without_secrets
+from sojourn.operations.check.settings import DJANGO, HORIZON, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Reading", "read"]
+
+SYNTAX: Final = Kind(
+    id="sojourn.E002",
+    severity=Severity.ERROR,
+    title="The settings file is not Python",
+    happens="Nothing starts: every page is an error 500.",
+)
+#: Lines above the one a syntax error is told of that a comma may be missing from.
+_ABOVE: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was read, and what could not be."""
+
+    #: What the settings are called in what is printed.
+    source: str
+    #: ``None`` if there is nothing to check.
+    settings: Settings | None
+    #: What keeps the file from being read.
+    findings: tuple[Finding, ...] = ()
+    #: What could not be looked at, and why.
+    unread: tuple[str, ...] = ()
+
+
+def read(source: str) -> Reading:
+    """Read the settings at a path, or in a module such as ``mysite.settings``.
+
+    A file is executed, statement by statement; a statement that fails is told of, and the rest is executed.
+    What a ``local_settings.py`` of OpenStack Horizon leaves out is as Horizon has it.  A module is imported.
+    Raises ``ConfigurationError`` if there is no such file or module.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _read_file(path)
+    if path.suffix == ".py" or "/" in source or not all(part.isidentifier() for part in source.split(".")):
+        raise ConfigurationError(f"there is no file {source}")
+    return _read_module(source)
+
+
+def _read_module(name: str) -> Reading:
+    sys.path.insert(0, str(Path.cwd()))  # as manage.py does
+    try:
+        module = import_module(name)
+    except SyntaxError as error:
+        path = Path(error.filename or name)
+        return Reading(source=name, settings=None, findings=(_syntax_error(path, error),))
+    except Exception as error:  # whatever a project's settings raise
+        raise ConfigurationError(f"the settings {name} cannot be imported: {_reason(error)}") from error
+    finally:
+        sys.path.pop(0)
+    path = Path(module.__file__ or name)
+    return Reading(source=name, settings=_settings(vars(module), _places(path), DJANGO))
+
+
+def _read_file(path: Path) -> Reading:
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except SyntaxError as error:
+        return Reading(source=str(path), settings=None, findings=(_syntax_error(path, error),))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from error
+    values: dict[str, Any] = {"__file__": str(path.resolve()), "__name__": path.stem}
+    unread = tuple(_executed(tree, path, values))
+    below = HORIZON if _is_horizons(path, values) else DJANGO
+    return Reading(source=str(path), settings=_settings(values, _places(path), below), unread=unread)
+
+
+def _executed(tree: ast.Module, path: Path, values: dict[str, Any]) -> Iterator[str]:
+    """Execute each statement; yield what is to be said of those that fail."""
+    for statement in tree.body:
+        code = compile(ast.Module([statement], []), str(path), "exec", dont_inherit=True)
+        try:
+            exec(code, values)  # noqa: S102 - a settings file is a program, and Django executes it
+        except Exception as error:  # noqa: BLE001 - whatever a project's settings raise
+            yield f"{path}:{statement.lineno}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without texts that may hold a secret."""
+    if isinstance(error, ImportError):
+        return f"cannot import {error.name or 'a module'}; run the check where the project runs"
+    if isinstance(error, NameError):
+        return f"there is no {error.name}"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return type(error).__name__
+
+
+def _is_horizons(path: Path, values: Mapping[str, Any]) -> bool:
+    """Whether the file is the part of Horizon's settings that deployments write."""
+    if "ROOT_URLCONF" in values or "INSTALLED_APPS" in values:
+        return False
+    return path.stem == "local_settings" or any(
+        name.startswith(("OPENSTACK_", "HORIZON_")) for name in values
+    )
+
+
+def _settings(values: Mapping[str, Any], places: Mapping[str, str], below: Mapping[str, Any]) -> Settings:
+    given = {name: value for name, value in values.items() if name.isupper()}
+    return Settings(given=given, places=places, defaults=below)
+
+
+def _places(path: Path) -> dict[str, str]:
+    """Return where the file sets each name, by what is written in it."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    places: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id.isupper():
+            places[node.id] = f"{path}:{node.lineno}"
+    return places
+
+
+# --- A file that is not Python ------------------------------------------------------------------------
+
+
+def _syntax_error(path: Path, error: SyntaxError) -> Finding:
+    number = error.lineno or 1
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    comma = _missing_comma(lines, number)
+    number = number if comma is None else comma
+    line = without_secrets(lines[number - 1].rstrip()) if number <= len(lines) else ""
+    if comma is not None:
+        what = f"Line {number} lacks a comma at its end: {line.strip()}"
+        corrected = f"{line},"
+    else:
+        what = f"Line {number} is not Python ({error.msg}): {line.strip()}"
+        corrected = "# Correct this line, and check again."
+    return SYNTAX.found(what, where=f"{path}:{number}", corrected=corrected)
+
+
+def _missing_comma(lines: list[str], number: int) -> int | None:
+    """Return the line, at or above ``number``, which only lacks a comma at its end, if there is one."""
+    for candidate in range(min(number, len(lines)), max(number - _ABOVE - 1, 0), -1):
+        mended = [*lines]
+        mended[candidate - 1] = f"{lines[candidate - 1].rstrip()},"
+        if _error_line("\n".join(mended)) > number:
+            return candidate
+    return None
+
+
+def _error_line(source: str) -> float:
+    """Return the line of the first syntax error; infinity if there is none."""
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return error.lineno or 1
+    return float("inf")

@@ -1,0 +1,72 @@
+"""Values of settings as text, without what nobody may read over a shoulder or in a log of CI."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["HIDDEN", "assignment", "shown", "without_secrets"]
+
+#: What stands in the place of a secret.
+HIDDEN: Final = "…"
+
+_SECRET_NAME: Final = re.compile("pass|secret|token|key(?!_prefix|_function)|credential|auth", re.IGNORECASE)
+_USER_INFO: Final = re.compile(r"[^\s/]*@")
+_QUERY: Final = re.compile(r"([?&][^=&]*(?:pass|secret|token|key|auth)[^=&]*=)[^&]*", re.IGNORECASE)
+_PLAIN: Final = re.compile(r"[\w.,:/+\[\] -]*")
+_LITERAL: Final = re.compile(r"""(?P<quote>['"])(?P<text>.*?)(?P=quote)|['"].*""")
+_HARMLESS: Final = re.compile(r"[A-Z][A-Z_]+|[a-z_]\w*(\.\w+)+|default|[\w.-]+:\d{1,5}")
+_INDENT: Final = "    "
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as Python writes it if it is plain, as a dotted path or an address is."""
+    return _literal("", value)
+
+
+def assignment(name: str, value: object) -> str:
+    """Return the lines that set ``name`` to ``value``, its secrets hidden."""
+    return f"{name} = {_literal(name, value)}"
+
+
+def without_secrets(line: str) -> str:
+    """Return a line of source with every text hidden that may be a secret: all but names and addresses."""
+    return _LITERAL.sub(_hidden_unless_harmless, line)
+
+
+def _hidden_unless_harmless(match: re.Match[str]) -> str:
+    text = match["text"]
+    if text is None:  # it has no end
+        return f"{match[0][0]}{HIDDEN}"
+    return match[0] if _HARMLESS.fullmatch(text) else f"{match['quote']}{HIDDEN}{match['quote']}"
+
+
+def _literal(name: str, value: object, indent: str = "") -> str:
+    if isinstance(value, Mapping):
+        items = {str(key): _literal(str(key), item, indent + _INDENT) for key, item in value.items()}
+        return _block("{}", [f"{_text(key)}: {text}" for key, text in items.items()], indent)
+    if isinstance(value, list | tuple):
+        return _block("[]", [_literal(name, item, indent + _INDENT) for item in value], indent)
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if not isinstance(value, str):
+        return _text(HIDDEN)
+    return _text(_without_secret(name, value))
+
+
+def _block(brackets: str, items: list[str], indent: str) -> str:
+    inner = "".join(f"{indent}{_INDENT}{item},\n" for item in items)
+    return f"{brackets[0]}\n{inner}{indent}{brackets[1]}" if items else brackets
+
+
+def _without_secret(name: str, value: str) -> str:
+    if _SECRET_NAME.search(name):
+        return HIDDEN
+    value = _QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", value))
+    return value if _PLAIN.fullmatch(re.sub(f"[{HIDDEN}@?&=]", "", value)) else HIDDEN
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

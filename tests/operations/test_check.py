@@ -1,0 +1,243 @@
+"""The doctor finds each fault, and does not find it where its own lines were written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docs.faulty import FAULTY
+from sojourn.operations.check import STATIC, Settings, Severity, findings
+from sojourn.operations.check.reading import read
+from sojourn.operations.check.settings import DJANGO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sojourn.operations.check import Finding
+
+
+#: With these above, the faulty settings have no other fault.
+SOUND = """\
+SECRET_KEY = "VwN3x0Qe7Jk2YpR9sTzA4bDf6GhLmC8u"
+SESSION_COOKIE_SECURE = True
+INSTALLED_APPS = ["django.contrib.sessions", "sojourn.django"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
+SESSION_ENGINE = "sojourn.django.backends.embedded"
+SOJOURN = {"ABSOLUTE_TIMEOUT": 86400}
+"""
+
+#: Horizon's guide of 2012, and the one of 2026 where it differs, word for word.
+GUIDE = {
+    "2012, local memory": (
+        """
+SESSION_ENGINE = 'django.contrib.sessions.backends.cache'
+CACHES = {
+    'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'
+}
+""",
+        ["sojourn.E005", "sojourn.W004", "sojourn.I002"],
+    ),
+    "2012, memcached": (
+        """
+SESSION_ENGINE = 'django.contrib.sessions.backends.cache'
+CACHES = {
+    'BACKEND': 'django.core.cache.backends.memcached.MemcachedCache'
+    'LOCATION': 'my_memcached_host:11211',
+}
+""",
+        ["sojourn.E002"],
+    ),
+    "2012, database": (
+        """
+SESSION_ENGINE = 'django.core.cache.backends.db.DatabaseCache'
+DATABASES = {
+    'default': {
+        # Databe configuration here
+    }
+}
+""",
+        ["sojourn.E003", "sojourn.W004"],
+    ),
+    "2012, cached database": (
+        """
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+""",
+        ["sojourn.E011", "sojourn.W004", "sojourn.I002"],
+    ),
+    "local memory": (
+        """
+SESSION_ENGINE = 'django.contrib.sessions.backends.cache'
+CACHES = {
+  'default' : {
+    'BACKEND': 'django.core.cache.backends.locmem.LocMemCache'
+  }
+}
+""",
+        ["sojourn.W003", "sojourn.W004", "sojourn.I002"],
+    ),
+    "memcached": (
+        """
+SESSION_ENGINE = 'django.contrib.sessions.backends.cache'
+CACHES = {
+  'default': {
+    'BACKEND': 'django.core.cache.backends.memcached.MemcachedCache',
+    'LOCATION': 'my_memcached_host:11211',
+  }
+}
+""",
+        ["sojourn.E007", "sojourn.W004", "sojourn.I002"],
+    ),
+    "Redis": (
+        """
+SESSION_ENGINE = 'django.contrib.sessions.backends.cache'
+CACHES = {
+    "default": {
+        "BACKEND": "redis_cache.cache.RedisCache",
+        "LOCATION": "127.0.0.1:6379:1",
+        "OPTIONS": {
+            "CLIENT_CLASS": "redis_cache.client.DefaultClient",
+        }
+    }
+}
+""",
+        ["sojourn.E007", "sojourn.W004", "sojourn.I002"],
+    ),
+    "database": (
+        """
+SESSION_ENGINE = 'django.contrib.sessions.backends.db'
+DATABASES = {
+    'default': {
+        # Database configuration here
+        'ENGINE': 'django.db.backends.mysql',
+        'NAME': 'dash',
+        'USER': 'dash',
+        'PASSWORD': 'DASH_DBPASS',
+        'HOST': 'localhost',
+        'default-character-set': 'utf8'
+    }
+}
+""",
+        ["sojourn.W004", "sojourn.W009", "sojourn.W012", "sojourn.I002"],
+    ),
+    "cookies": (
+        """
+SESSION_ENGINE = 'django.contrib.sessions.backends.signed_cookies'
+""",
+        ["sojourn.W004", "sojourn.W010", "sojourn.I002"],
+    ),
+}
+
+
+@pytest.fixture
+def diagnose(tmp_path: Path) -> Callable[..., list[Finding]]:
+    def check(source: str, name: str = "settings.py") -> list[Finding]:
+        path = tmp_path / name
+        path.write_text(source)
+        reading = read(str(path))
+        assert not reading.unread
+        return [*reading.findings, *(findings(reading.settings) if reading.settings is not None else ())]
+
+    return check
+
+
+def ids(found: list[Finding]) -> list[str]:
+    return [finding.id for finding in found]
+
+
+def corrected(source: str, finding: Finding) -> str:
+    """Do what the finding says."""
+    if finding.id == "sojourn.E002":
+        lines = source.splitlines()
+        lines[int(finding.where.rpartition(":")[2]) - 1] = finding.corrected
+        return "\n".join(lines)
+    return f"{source}\n{finding.corrected}".replace('"…"', '"qk9Xw2Zr5Ht8Lb1Nv4Pc7Sd0Fg3Jm6Ya"')
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_fault_is_found_and_its_corrected_lines_mend_it(
+    fault: str, diagnose: Callable[..., list[Finding]]
+) -> None:
+    source = SOUND.replace("SOJOURN = ", "# ") if fault == "sojourn.I001" else SOUND
+    assert ids(diagnose(SOUND)) == []
+    source += FAULTY[fault]
+    found = next(finding for finding in diagnose(source) if finding.id == fault)
+    assert found.where.startswith(("/", "SOJOURN"))
+    assert fault not in ids(diagnose(corrected(source, found)))
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_doing_all_it_says_leaves_nothing_to_say(fault: str, diagnose: Callable[..., list[Finding]]) -> None:
+    source = SOUND + FAULTY[fault]
+    for _ in range(10):
+        found = diagnose(source)
+        if not found:
+            break
+        source = corrected(source, found[0])
+    assert ids(found) == []
+
+
+def test_each_check_has_a_faulty_example(diagnose: Callable[..., list[Finding]]) -> None:
+    finding = set()
+    for source in FAULTY.values():
+        settings = read_settings(SOUND.replace("SOJOURN = ", "# ") + source)
+        finding |= {check for check in STATIC if settings is not None and list(check(settings))}
+    assert finding == set(STATIC)
+
+
+def read_settings(source: str) -> Settings | None:
+    values: dict[str, object] = {}
+    try:
+        exec(source, values)  # noqa: S102 - settings of these tests
+    except SyntaxError:
+        return None
+    return Settings(given={name: value for name, value in values.items() if name.isupper()})
+
+
+@pytest.mark.parametrize("part", GUIDE)
+def test_what_is_wrong_in_Horizons_guide_is_found(part: str, diagnose: Callable[..., list[Finding]]) -> None:
+    snippet, expected = GUIDE[part]
+    found = diagnose(snippet, "local_settings.py")
+    assert ids(found) == expected
+    source = snippet
+    for _ in range(10):
+        if not found:
+            break
+        source = corrected(source, found[0])
+        found = diagnose(source, "local_settings.py")
+    assert ids(found) == []
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["default", "BACKEND", "LOCATION", "ENGINE", "OPTIONS", "STORE", "x"])
+            | st.integers(),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+ENGINE_NAMES = st.sampled_from(
+    [
+        f"{prefix}.{name}"
+        for prefix in ("sojourn.django.backends", "django.contrib.sessions.backends")
+        for name in ("cache", "db", "cached_db", "signed_cookies", "file", "embedded")
+    ]
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*DJANGO, "SOJOURN", "ADD_INSTALLED_APPS"]), VALUES),
+    st.none() | ENGINE_NAMES,
+)
+def test_settings_of_any_type_are_no_error(values: dict[str, object], engine: str | None) -> None:
+    given_ = values if engine is None else {**values, "SESSION_ENGINE": engine}
+    for finding in findings(Settings(given=given_)):
+        assert finding.severity in Severity
