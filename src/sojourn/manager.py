@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from sojourn.carriers import CookieSteps, Revocations
 from sojourn.carriers.nowhere import AsyncNowhere, Nowhere
-from sojourn.lifecycle import SessionSteps
+from sojourn.lifecycle import PURGE_RATE, SessionSteps
 from sojourn.policy import Action
 from sojourn.steps import run, run_async
 from sojourn.store import AsyncStore, Store
@@ -31,7 +31,7 @@ from sojourn.turns import AsyncTurns, Turns
 if TYPE_CHECKING:
     from sojourn.carriers import CookieFormer, CookieOptions
     from sojourn.keyring import Keyring
-    from sojourn.lifecycle import ManagerSettings
+    from sojourn.lifecycle import ManagerSettings, Tell
     from sojourn.listing import SessionSummary
     from sojourn.session import Session
 
@@ -114,12 +114,13 @@ class Manager(SessionSteps[Store]):
         """
         return run(self.revoke_subject_steps(subject, except_session))
 
-    def purge(self) -> int:
+    def purge(self, *, rate: float | None = PURGE_RATE, tell: Tell | None = None) -> int:
         """Remove every dead record, in batches with pauses; return how many.
 
-        0 if the store has no need of it.
+        ``rate``: records a second, at most; ``None``: as fast as the store can.  ``tell`` is called with the
+        number of each batch.  0 if the store has no need of it.
         """
-        return run(self.purge_steps())
+        return run(self.purge_steps(rate=rate, tell=tell))
 
 
 class AsyncManager(SessionSteps[AsyncStore]):
@@ -175,9 +176,9 @@ class AsyncManager(SessionSteps[AsyncStore]):
         """See :meth:`Manager.revoke_subject`."""
         return await run_async(self.revoke_subject_steps(subject, except_session))
 
-    async def purge(self) -> int:
+    async def purge(self, *, rate: float | None = PURGE_RATE, tell: Tell | None = None) -> int:
         """See :meth:`Manager.purge`."""
-        return await run_async(self.purge_steps())
+        return await run_async(self.purge_steps(rate=rate, tell=tell))
 
 
 class CookieManager(CookieSteps[Store], Manager):

@@ -30,7 +30,7 @@ from sojourn.errors import (
     SessionGoneError,
 )
 from sojourn.frozen import frozen
-from sojourn.lifecycle import SessionSteps, purge_steps
+from sojourn.lifecycle import PURGE_RATE, SessionSteps, purge_steps
 from sojourn.policy import Action
 from sojourn.sealing import Unsealed
 from sojourn.session import Changes, Session
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from sojourn.carriers.revocations import Revocations
     from sojourn.keyring import Keyring
-    from sojourn.lifecycle import ManagerSettings, Plan
+    from sojourn.lifecycle import ManagerSettings, Plan, Tell
     from sojourn.listing import SessionSummary
     from sojourn.record import Record
     from sojourn.steps import Steps
@@ -442,11 +442,11 @@ class CookieSteps(SessionSteps[StoreT]):
             )
         return 0
 
-    def purge_steps(self) -> Steps[int]:
+    def purge_steps(self, *, rate: float | None = PURGE_RATE, tell: Tell | None = None) -> Steps[int]:
         """See :meth:`Manager.purge`."""
-        removed = yield from super().purge_steps()
+        removed = yield from super().purge_steps(rate=rate, tell=tell)
         if self._revocations is not None:
-            removed += yield from purge_steps(self._revocations.store)
+            removed += yield from purge_steps(self._revocations.store, rate=rate, tell=tell)
         return removed
 
 

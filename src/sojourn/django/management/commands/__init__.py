@@ -1,0 +1,1 @@
+"""The commands.  Each is a module, as Django wants it."""
