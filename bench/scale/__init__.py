@@ -1,0 +1,1 @@
+"""A million sessions: what they take, and what purging them does to others (``make scale``)."""
