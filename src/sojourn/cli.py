@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sojourn.errors import ConfigurationError
+from sojourn.errors import ConfigurationError, SessionError
+from sojourn.lifecycle import PURGE_RATE
 from sojourn.operations.check import Severity, findings
 from sojourn.operations.check.reading import read
 from sojourn.operations.check.rendering import as_json, as_text
+from sojourn.operations.purge import RATE_HELP, purge, rate, store_purging
+from sojourn.stores.from_url import open_store, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         return int(given.run(given))
-    except ConfigurationError as error:
+    except SessionError as error:
         print(f"sojourn: {error}", file=sys.stderr)  # noqa: T201 - a command line talks
         return _NOT_CHECKED
 
@@ -61,6 +65,23 @@ def _parser() -> argparse.ArgumentParser:
         help="the least severity that is a failure: info, warning (default) or error",
     )
     check.set_defaults(run=_check)
+    purging = commands.add_parser(
+        "purge",
+        help="remove expired sessions from a store",
+        description="Remove expired sessions from a store, in batches with pauses, and say how many. Ctrl-C "
+        "ends it at any time. In a Django project use manage.py sojourn_purge.",
+    )
+    purging.add_argument(
+        "store",
+        nargs="?",
+        metavar="URL",
+        default=os.environ.get("SOJOURN_STORE"),
+        help="address of the store, such as postgresql://shop@10.0.0.5/shop or "
+        "sqlite:///var/lib/shop/sessions.db; by default $SOJOURN_STORE, which other users of the "
+        "machine do not see",
+    )
+    purging.add_argument("--rate", type=rate, default=PURGE_RATE, help=RATE_HELP)
+    purging.set_defaults(run=_purge)
     return parser
 
 
@@ -73,6 +94,19 @@ def _check(given: argparse.Namespace) -> int:
     if any(finding.severity >= Severity[given.fail_level.upper()] for finding in found):
         return _FOUND
     return _NOT_CHECKED if reading.unread else _NOTHING
+
+
+def _purge(given: argparse.Namespace) -> int:
+    if not given.store:
+        raise ConfigurationError("which store? Give its address, or set SOJOURN_STORE")
+    kind, arguments = parsed(given.store)
+    if kind == "sqlite" and not Path(arguments["path"]).exists():
+        raise ConfigurationError(f"there is no file {arguments['path']}; check the address")
+    store = open_store(kind, arguments)
+    try:
+        return purge(store_purging(store), rate=given.rate, out=sys.stdout)
+    finally:
+        store.close()
 
 
 if __name__ == "__main__":

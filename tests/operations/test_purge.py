@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sojourn.cli import main
 from sojourn.clock import SystemClock
 from sojourn.errors import ConfigurationError, StoreUnavailableError
 from sojourn.lifecycle import purge_steps
@@ -117,3 +124,48 @@ def test_a_rate_is_a_number_of_sessions_and_none_is_no_limit() -> None:
 def test_a_rate_that_removes_nothing_is_refused(store: EmbeddedStore) -> None:
     with pytest.raises(ConfigurationError, match="rate=0"):
         next(purge_steps(store, rate=0))
+
+
+def test_D6_the_command_line_purges_the_store_at_an_address(
+    store: EmbeddedStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["purge", f"sqlite://{store.path}", "--rate", "0"]) == 0
+    assert capsys.readouterr().out.startswith("250 expired sessions removed in ")
+    monkeypatch.setenv("SOJOURN_STORE", f"sqlite://{store.path}")
+    assert main(["purge"]) == 0
+    assert capsys.readouterr().out.startswith("0 expired sessions removed in ")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("", "which store?"),
+        ("sqlite:///nowhere/at/all.sqlite3", "there is no file /nowhere/at/all.sqlite3"),
+        ("memcached://127.0.0.1:1/", "has no need of it"),
+        ("postgresql://postgres@127.0.0.1:1/sessions", "127.0.0.1"),
+    ],
+)
+def test_the_command_line_says_in_one_line_what_keeps_it_from_purging(
+    address: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["purge", address]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_ctrl_c_on_the_command_line_exits_with_130_and_no_traceback(store: EmbeddedStore) -> None:
+    command = [sys.executable, "-m", "sojourn.cli", "purge", f"sqlite://{store.path}", "--rate", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while len(_rows(store)) == 251:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[0]
+    assert process.returncode == 130
+    assert said.partition(" ")[0] in ("0", "100")  # the signal may come before the batch is counted
+    assert said.count("\n") == 1
+
+
+def _rows(store: EmbeddedStore) -> list[object]:
+    with closing(sqlite3.connect(store.path)) as connection:
+        return connection.execute("SELECT id FROM session").fetchall()
