@@ -45,7 +45,7 @@ class FromCode(SphinxDirective):
     def run(self) -> list[Node]:
         """Return the part of the reference that is named."""
         part = PARTS[self.arguments[0]]
-        for module in ("django/conf.py", "errors.py", "operations/check/engines.py", "policy.py"):
+        for module in ("options.py", "errors.py", "operations/check/engines.py", "policy.py"):
             self.env.note_dependency(str(HERE.parent / "src" / "sojourn" / module))
         return self.parse_text_to_nodes(part())
 
