@@ -70,6 +70,10 @@ DATABASES = {}
     "sojourn.E012": """\
 SESSION_SERIALIZER = "django.contrib.sessions.serializers.PickleSerializer"
 """,
+    "sojourn.E013": """\
+SESSION_ENGINE = "sojourn.django.backends.embedded"
+SOJOURN = {"PAHT": "/var/lib/mysite/sessions.sqlite3"}
+""",
     "sojourn.W001": """\
 SESSION_ENGINE = "sojourn.django.backends.embedded"
 SECRET_KEY = "django-insecure-changeme"
@@ -125,7 +129,17 @@ DATABASES = {
     "sojourn.I001": """\
 SESSION_ENGINE = "sojourn.django.backends.embedded"
 """,
+    "sojourn.I003": """\
+SESSION_ENGINE = "sojourn.django.backends.file"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+""",
     "sojourn.I002": """\
 SESSION_ENGINE = "django.contrib.sessions.backends.file"
 """,
+}
+
+#: What to do about the rest, which is not found in a settings file alone.
+REMEDIES = {
+    "sojourn.E001": "What is wrong, and what to write, is what the message says.",
+    "sojourn.W002": "Run `manage.py migrate`, with `--database` if the table is not in `default`.",
 }

@@ -23,15 +23,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sojourn.django.checks
 import sojourn.errors
 import sojourn.operations.check
 import sojourn.stores
 from sojourn import policy
 from sojourn.django import backends
-from sojourn.django.conf import SAME_NAME, SojournSettings
 from sojourn.errors import SessionError
 from sojourn.operations.check import Finding, Kind, Settings, findings
 from sojourn.operations.check.reading import read
+from sojourn.options import SAME_NAME, SojournSettings
 from sojourn.store import Purge, Scan, Store, SubjectIndex
 
 if TYPE_CHECKING:
@@ -192,17 +193,18 @@ def command_helps(package: ModuleType) -> dict[str, str]:
 
 def checks() -> str:
     """Return every finding there can be: what is wrong, what happens, and an example with its correction."""
-    faulty: dict[str, str] = runpy.run_path(str(Path(__file__).with_name("faulty.py")))["FAULTY"]
+    examples = runpy.run_path(str(Path(__file__).with_name("faulty.py")))
+    faulty, remedies = examples["FAULTY"], examples["REMEDIES"]
     parts = []
     for kind in finding_kinds():
-        if kind.id not in faulty:
-            raise UndocumentedError(f"{kind.id} has no example in docs/faulty.py")
-        source = faulty[kind.id]
-        corrected = textwrap.dedent(_example(kind, source).corrected)
-        parts.append(
-            f"### {kind.id}\n\n**{kind.title}** ({kind.severity}). {kind.happens}\n\n"
-            f"```text\n{source}```\n\nWrite instead:\n\n```text\n{corrected}\n```\n"
-        )
+        parts.append(f"### {kind.id}\n\n**{kind.title}** ({kind.severity}). {kind.happens}\n")
+        if kind.id in faulty:
+            corrected = textwrap.dedent(_example(kind, faulty[kind.id]).corrected)
+            parts.append(f"```text\n{faulty[kind.id]}```\n\nWrite instead:\n\n```text\n{corrected}\n```\n")
+        elif kind.id in remedies:
+            parts.append(f"{remedies[kind.id]}\n")
+        else:
+            raise UndocumentedError(f"{kind.id} has neither an example nor a remedy in docs/faulty.py")
     return "\n".join(parts)
 
 
@@ -210,7 +212,7 @@ def finding_kinds() -> list[Kind]:
     """Return the kinds of finding in the order of their ids: errors, warnings, information."""
     kinds = {
         member
-        for module in _modules(sojourn.operations.check)
+        for module in (*_modules(sojourn.operations.check), sojourn.django.checks)
         for member in vars(module).values()
         if isinstance(member, Kind)
     }

@@ -335,7 +335,7 @@ def test_without_the_app_the_engine_says_which_line_is_missing(make_site: Any) -
     with pytest.raises(ImproperlyConfigured, match=r"add 'sojourn\.django' to INSTALLED_APPS, then run"):
         site.session()
     errors = checks.run_checks()
-    assert [error.id for error in errors if "INSTALLED_APPS" in error.msg] == ["sojourn.E001"]
+    assert [error.id for error in errors if "INSTALLED_APPS" in error.msg] == ["sojourn.E010"]
 
 
 @on_databases
@@ -347,7 +347,7 @@ def test_without_the_table_the_first_request_says_so(site: Site) -> None:
         site.stored("U" * 40)
     [warning] = check_table(databases=[alias])
     assert warning.id == "sojourn.W002"
-    assert alias in str(warning.hint)
+    assert f"manage.py migrate --database {alias}" in str(warning.hint)
     assert check_table(databases=["default"]) == check_table() == []
     call_command("migrate", "sojourn", database=alias, verbosity=0)
     assert check_table(databases=[alias]) == []

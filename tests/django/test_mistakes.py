@@ -51,27 +51,64 @@ def test_T12_a_token_does_not_show_itself() -> None:
     assert str.__str__(token) == f"{token}" == Token(token)
 
 
+DUMMY = "django.core.cache.backends.dummy.DummyCache"
+
+
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("wrong", "found", "named"),
     [
-        ({"SOJOURN": {"PAHT": "x"}}, "PATH"),
-        ({"SOJOURN": {"TIMEOUT": "5"}}, "TIMEOUT"),
-        ({"SESSION_ENGINE": "sojourn.django.backends.embeded"}, "embeded"),
-        ({"SOJOURN": {"ADOPT": "django.contrib.sessions.backends.signed_cookies"}}, "signed_cookies"),
-        ({"SOJOURN": {"ADOPT": "sojourn.django.backends.file"}}, "sojourn.django.backends.file"),
+        ({"SOJOURN": {"PAHT": "x"}}, "E013", "did you mean 'PATH'"),
+        ({"SOJOURN": {"TIMEOUT": "5"}}, "E013", "SOJOURN['TIMEOUT'] has to be"),
+        ({"SESSION_ENGINE": "sojourn.django.backends.embeded"}, "E004", "sojourn.django.backends.embedded"),
+        (
+            {"SESSION_ENGINE": "django.contrib.session.backends.db"},
+            "E004",
+            "django.contrib.sessions.backends.db",
+        ),
+        ({"SOJOURN": {"ADOPT": "django.contrib.sessions.backends.signed_cookies"}}, "E001", "signed_cookies"),
+        ({"SOJOURN": {"ADOPT": "sojourn.django.backends.file"}}, "E001", "sojourn.django.backends.file"),
+        (
+            {"CACHES": {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}},
+            "E008",
+            "Dummy",
+        ),
     ],
 )
 def test_manage_py_check_reports_what_would_not_start(
-    make_site: Any, wrong: dict[str, Any], named: str
+    make_site: Any, wrong: dict[str, Any], found: str, named: str
 ) -> None:
     make_site("cache", **wrong)
-    (error,) = [message for message in run_checks() if message.id == "sojourn.E001"]
+    (error,) = [message for message in run_checks() if str(message.id).startswith("sojourn.E")]
+    assert error.id == f"sojourn.{found}"
     assert named in error.msg
 
 
 def test_manage_py_check_has_nothing_against_settings_that_are_right(site: Site) -> None:
     assert site.name
-    assert not [message for message in run_checks() if message.id == "sojourn.E001"]
+    in_memory = ["sojourn.W003"] if site.name == "cache" else []
+    assert [message.id for message in run_checks() if str(message.id).startswith("sojourn.")] == in_memory
+
+
+def test_manage_py_check_deploy_says_what_will_harm_users(make_site: Any) -> None:
+    strong = "Zq1f8mB0sXv5R7uTnC3yLw2kE6hJ9gPdAiQoVbKtNrWMzU4"
+    make_site("embedded", SESSION_COOKIE_HTTPONLY=False, SECRET_KEY=strong)
+
+    def found(**how: Any) -> list[Any]:
+        return [message for message in run_checks(**how) if str(message.id).startswith("sojourn.")]
+
+    assert found() == []
+    unsafe, readable, *rest = found(include_deployment_checks=True)
+    assert (unsafe.id, readable.id) == ("sojourn.W004", "sojourn.W005")
+    assert [message.id for message in rest] == ["sojourn.I001", "sojourn.I003"]
+    assert readable.hint == "Write:\nSESSION_COOKIE_HTTPONLY = True"
+    assert "can read the cookie" in readable.msg
+
+
+def test_a_project_without_SECRET_KEY_can_be_checked(make_site: Any) -> None:
+    make_site("embedded", SECRET_KEY="")
+    assert [message.id for message in run_checks() if str(message.id).startswith("sojourn.")] == [
+        "sojourn.E001"
+    ]
 
 
 def test_a_relative_path_is_under_the_project_wherever_a_command_is_run(

@@ -17,8 +17,8 @@ import sojourn.errors
 import sojourn.operations.check
 import sojourn.stores
 import sojourn.testing
-from sojourn.django.conf import SojournSettings
 from sojourn.operations.check import Kind, Severity
+from sojourn.options import SojournSettings
 from tests.docs.pages import DOCS, PAGES, ROOT, blocks_of
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ SESSION_COOKIE_SECURE = True
 INSTALLED_APPS = ["django.contrib.sessions", "sojourn.django"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}
 SESSION_ENGINE = "sojourn.django.backends.embedded"
-SOJOURN = {"ABSOLUTE_TIMEOUT": 86400}
+SOJOURN = {"ABSOLUTE_TIMEOUT": 86400, "ANONYMOUS_TIMEOUT": 3600}
 """
 
 #: Horizon's guide of 2012, and the one of 2026 where it differs, word for word.
@@ -161,7 +161,7 @@ def corrected(source: str, finding: Finding) -> str:
 def test_a_fault_is_found_and_its_corrected_lines_mend_it(
     fault: str, diagnose: Callable[..., list[Finding]]
 ) -> None:
-    source = SOUND.replace("SOJOURN = ", "# ") if fault == "sojourn.I001" else SOUND
+    source = SOUND.replace("SOJOURN = ", "# ") if fault in ("sojourn.I001", "sojourn.I003") else SOUND
     assert ids(diagnose(SOUND)) == []
     source += FAULTY[fault]
     found = next(finding for finding in diagnose(source) if finding.id == fault)

@@ -21,7 +21,7 @@ SOUND = """\
 SECRET_KEY = "VwN3x0Qe7Jk2YpR9sTzA4bDf6GhLmC8u"
 SESSION_COOKIE_SECURE = True
 SESSION_ENGINE = "sojourn.django.backends.embedded"
-SOJOURN = {"ABSOLUTE_TIMEOUT": 86400}
+SOJOURN = {"ABSOLUTE_TIMEOUT": 86400, "ANONYMOUS_TIMEOUT": 3600}
 """
 #: What must not be printed.
 SECRETS = ("hunter2", "VwN3x0Qe7Jk2", "s3cr3t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -10,62 +11,60 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
-from sojourn.errors import ConfigurationError
-from sojourn.keyring import Keyring
+from sojourn.operations.check import Kind, Settings, Severity, findings
 from sojourn.stores.sql.statements import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_secrets", "check_settings", "check_table"]
+    from sojourn.operations.check import Finding
+
+__all__ = ["check_deployment", "check_settings", "check_table"]
 
 _IN_A_TABLE: Final = ("sojourn.django.backends.db", "sojourn.django.backends.cached_db")
 
+CANNOT_START: Final = Kind(
+    id="sojourn.E001",
+    severity=Severity.ERROR,
+    title="SESSION_ENGINE cannot start",
+    happens="Every page that has a session is an error 500.",
+)
+NO_TABLE: Final = Kind(
+    id="sojourn.W002",
+    severity=Severity.WARNING,
+    title="The database has no table for sessions",
+    happens="Every page that has a session is an error 500.",
+)
+
+#: Warnings that concern whoever tries something out, too: a weak secret, sessions in process memory.
+_ALWAYS: Final = frozenset({"sojourn.W001", "sojourn.W003"})
+
+_MESSAGES: Final = {
+    Severity.INFO: checks.Info,
+    Severity.WARNING: checks.Warning,
+    Severity.ERROR: checks.Error,
+}
+
 
 @checks.register(checks.Tags.security)
-def check_secrets(**_: object) -> list[checks.CheckMessage]:
-    """Warn of secrets too weak to seal sessions with.  Django takes them, so Sojourn does (checklist S9)."""
-    if not settings.SESSION_ENGINE.startswith("sojourn."):
-        return []
-    try:
-        secrets = {"SECRET_KEY": settings.SECRET_KEY}
-    except ImproperlyConfigured:
-        return []  # there is none, as Django itself says
-    secrets |= {f"SECRET_KEY_FALLBACKS[{n}]": key for n, key in enumerate(settings.SECRET_KEY_FALLBACKS)}
-    found: list[checks.CheckMessage] = []
-    for name, secret in secrets.items():
-        try:
-            Keyring([secret])
-        except ConfigurationError:
-            found.append(
-                checks.Warning(
-                    f"{name} is too weak to seal sessions with: it has fewer than 32 octets, hardly any "
-                    "variety, or comes from a sample such as the one startproject writes.",
-                    hint="Set SECRET_KEY to the output of: python -c 'import secrets; "
-                    "print(secrets.token_urlsafe(48))', and keep the former one in SECRET_KEY_FALLBACKS "
-                    "until its sessions have moved.",
-                    id="sojourn.W001",
-                )
-            )
-    return found
-
-
-@checks.register
 def check_settings(**_: object) -> list[checks.CheckMessage]:
-    """Report what would keep the engine from starting: an unknown setting, a wrong one, a wrong cache."""
-    if not settings.SESSION_ENGINE.startswith("sojourn."):
-        return []
-    try:
-        import_module(settings.SESSION_ENGINE).SessionStore.get_engine()
-    except (ImportError, AttributeError, ImproperlyConfigured) as error:
-        return [checks.Error(f"SESSION_ENGINE cannot start: {error}", id="sojourn.E001")]
-    return []
+    """Report what keeps sessions from working, and what concerns whoever tries something out, too."""
+    found = [finding for finding in findings(_project()) if _is_always_said(finding)]
+    if not any(finding.severity is Severity.ERROR for finding in found):
+        found += _cannot_start()
+    return [_message(finding) for finding in found]
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def check_deployment(**_: object) -> list[checks.CheckMessage]:
+    """Report what will harm users in production; for ``manage.py check --deploy``."""
+    return [_message(finding) for finding in findings(_project()) if not _is_always_said(finding)]
 
 
 @checks.register(checks.Tags.database)
 def check_table(databases: Sequence[str] | None = None, **_: object) -> list[checks.CheckMessage]:
     """Warn that ``db`` or ``cached_db`` has no table yet; for ``manage.py check --database default``."""
-    if settings.SESSION_ENGINE not in _IN_A_TABLE or check_settings():
+    if settings.SESSION_ENGINE not in _IN_A_TABLE or _cannot_start():
         return []
     store = import_module(settings.SESSION_ENGINE).SessionStore.get_engine().manager.store
     alias = getattr(store, "origin", store).alias
@@ -77,7 +76,37 @@ def check_table(databases: Sequence[str] | None = None, **_: object) -> list[che
         return []  # as others will say
     if is_there:
         return []
-    hint = "Run manage.py migrate" + ("." if alias == "default" else f" --database {alias}.")
-    return [
-        checks.Warning(f"The database {alias!r} has no table for sessions.", hint=hint, id="sojourn.W002")
-    ]
+    command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
+    what = f"The database {alias!r} has no table for sessions: run {command}."
+    return [_message(NO_TABLE.found(what, where="DATABASES", corrected=command))]
+
+
+def _is_always_said(finding: Finding) -> bool:
+    return finding.severity is Severity.ERROR or finding.id in _ALWAYS
+
+
+def _cannot_start() -> list[Finding]:
+    """Return what keeps an engine of ours from starting, as it says itself."""
+    if not settings.SESSION_ENGINE.startswith("sojourn."):
+        return []
+    try:
+        import_module(settings.SESSION_ENGINE).SessionStore.get_engine()
+    except (ImportError, AttributeError, ImproperlyConfigured) as error:
+        what = f"SESSION_ENGINE cannot start: {error}"
+        return [CANNOT_START.found(what, where="SESSION_ENGINE", corrected="")]
+    return []
+
+
+def _project() -> Settings:
+    """Return the settings that the project itself has."""
+    given: dict[str, object] = {}
+    for name in dir(settings):
+        if name.isupper() and settings.is_overridden(name):
+            with suppress(ImproperlyConfigured):  # an empty SECRET_KEY, as Django itself says
+                given[name] = getattr(settings, name)
+    return Settings(given=given)
+
+
+def _message(finding: Finding) -> checks.CheckMessage:
+    hint = f"Write:\n{finding.corrected}" if finding.corrected else None
+    return _MESSAGES[finding.severity](f"{finding.what} {finding.happens}", hint=hint, id=finding.id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sojourn.operations.check import caches, cookies, databases, engines, lifetimes
+from sojourn.operations.check import caches, cookies, databases, engines, lifetimes, options
 from sojourn.operations.check.finding import Finding, Kind, Severity
 from sojourn.operations.check.settings import Settings
 
@@ -29,6 +29,7 @@ STATIC: Final[tuple[Check, ...]] = (
     caches.redis_address_is_none,
     caches.cache_keeps_nothing,
     databases.database_is_missing,
+    options.options_are_wrong,
     lifetimes.pickles,
     lifetimes.secret_is_weak,
     caches.process_memory,
@@ -41,6 +42,7 @@ STATIC: Final[tuple[Check, ...]] = (
     databases.connections_are_not_kept,
     databases.database_has_unknown_keys,
     lifetimes.no_absolute_timeout,
+    lifetimes.anonymous_sessions_are_kept,
     engines.djangos_engine,
 )
 

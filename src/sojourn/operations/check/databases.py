@@ -29,6 +29,8 @@ KEYS: Final = frozenset(
         *("ENGINE", "HOST", "NAME", "OPTIONS", "PASSWORD", "PORT", "TEST", "TIME_ZONE", "USER"),
     }
 )
+_DUMMY: Final = "django.db.backends.dummy"
+#: Seconds.
 _KEPT: Final = 600
 _EXAMPLE: Final = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/var/lib/mysite/sessions.sqlite3"}
 
@@ -55,7 +57,8 @@ CONNECTIONS_ARE_NOT_KEPT: Final = Kind(
 
 def database_is_missing(settings: Settings) -> Iterator[Finding]:
     """Find the ``db`` or ``cached_db`` engine without a database."""
-    if settings.database_alias is None or settings.database.get("ENGINE"):
+    engine = settings.database.get("ENGINE")
+    if settings.database_alias is None or engine not in (None, "", _DUMMY):
         return
     alias = shown(settings.database_alias)
     yield DATABASE_IS_MISSING.found(

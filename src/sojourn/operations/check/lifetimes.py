@@ -16,10 +16,19 @@ if TYPE_CHECKING:
     from sojourn.operations.check.finding import Finding
     from sojourn.operations.check.settings import Settings
 
-__all__ = ["cookie_outlives_browsers", "no_absolute_timeout", "pickles", "secret_is_weak"]
+__all__ = [
+    "anonymous_sessions_are_kept",
+    "cookie_outlives_browsers",
+    "no_absolute_timeout",
+    "pickles",
+    "secret_is_weak",
+]
 
 #: Seconds that browsers keep a cookie (RFC 6265bis, section 5.5).
 _MOST: Final = 400 * 24 * 3600
+#: Seconds that a session nobody has signed in to may well live, and that are proposed.
+_LONG: Final = 24 * 3600
+_SHORT: Final = 3600
 _JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
 
 WEAK_SECRET: Final = Kind(
@@ -46,6 +55,13 @@ NO_ABSOLUTE_TIMEOUT: Final = Kind(
     severity=Severity.INFO,
     title="Sessions have no absolute timeout",
     happens="A session that is used often enough never ends, nor does one that was stolen (ASVS 7.3.2).",
+)
+ANONYMOUS_ARE_KEPT: Final = Kind(
+    id="sojourn.I003",
+    severity=Severity.INFO,
+    title="Sessions that nobody has signed in to are kept as long as any other",
+    happens="Nothing at first: each failed sign-in, each robot, may leave a session behind, until the store "
+    "is full and somebody's has to go.",
 )
 
 
@@ -107,4 +123,19 @@ def no_absolute_timeout(settings: Settings) -> Iterator[Finding]:
         "SOJOURN['ABSOLUTE_TIMEOUT'] is not set. NIST SP 800-63B-4 asks for a day at level AAL2.",
         where=settings.where("SOJOURN"),
         corrected=settings.setting_option("ABSOLUTE_TIMEOUT", AAL2.absolute_timeout),
+    )
+
+
+def anonymous_sessions_are_kept(settings: Settings) -> Iterator[Finding]:
+    """Find that a session without a user, such as each failed sign-in to Horizon leaves, is kept for long."""
+    age = settings["SESSION_COOKIE_AGE"]
+    is_long = isinstance(age, int | float) and age > _LONG
+    if not is_long or not settings.is_ours or settings.options.get("ANONYMOUS_TIMEOUT") is not None:
+        return
+    if settings.kind == "signed_cookies":
+        return  # they take no room but their users'
+    yield ANONYMOUS_ARE_KEPT.found(
+        f"A session that nobody has signed in to is kept for {age / (24 * 3600):.0f} days.",
+        where=settings.where("SOJOURN"),
+        corrected=settings.setting_option("ANONYMOUS_TIMEOUT", _SHORT),
     )
