@@ -32,6 +32,7 @@ from sojourn.django import backends
 from sojourn.errors import SessionError
 from sojourn.operations.check import Finding, Kind, Settings, findings
 from sojourn.operations.check.reading import read
+from sojourn.operations.plan.footprint import FOOTPRINTS, Shape, total
 from sojourn.options import SAME_NAME, SojournSettings
 from sojourn.store import Purge, Scan, Store, SubjectIndex
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _CAPABILITIES = (SubjectIndex, Purge, Scan)
 _MEBIBYTE = 1024 * 1024
 _MEASURED = Path(__file__).parent.parent / "bench" / "reference.json"
+_WEIGHED = Path(__file__).parent.parent / "bench" / "scale" / "reference.json"
 
 
 class UndocumentedError(Exception):
@@ -260,6 +262,21 @@ def speed() -> str:
     return f"{_table(['', *operations], rows)}\n\n{machine}"
 
 
+def sizing() -> str:
+    """Return what a session was measured to take in each store, beside what ``sojourn plan`` says."""
+    rows = []
+    for engine, sizes in json.loads(_WEIGHED.read_text("utf-8"))["sizes"].items():
+        for size, weighed in sizes.items():
+            shape = Shape(payload=weighed["payload"], info=weighed["info"], subject=weighed["subject"])
+            planned = total(FOOTPRINTS[engine](shape, weighed["sessions"]))
+            measured = weighed["per_session"]
+            cells = [weighed["sessions"], int(size), round(measured), round(planned)]
+            difference = f"{planned / measured - 1:+.1%}".replace("%", " %")
+            rows.append([engine, *(f"{cell:,}" for cell in cells), difference, weighed["counts"]])
+    head = ["store", "sessions", "JSON of each, bytes", "measured", "planned", "difference", "counts"]
+    return _table(head, rows)
+
+
 def targets() -> str:
     """Return what that run was meant to reach, and what it reached."""
     rows = []
@@ -285,7 +302,19 @@ def profile() -> str:
 #: What a page may ask for.
 PARTS: dict[str, Callable[[], str]] = {
     part.__name__: part
-    for part in (checks, settings, errors, stores, engines, commands, presets, profile, speed, targets)
+    for part in (
+        checks,
+        settings,
+        errors,
+        stores,
+        engines,
+        commands,
+        presets,
+        profile,
+        speed,
+        targets,
+        sizing,
+    )
 }
 
 

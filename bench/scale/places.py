@@ -199,7 +199,7 @@ def _statement(store: SQLStore) -> str:
 
 def _rows(store: SQLStore, records: Iterable[Record]) -> Iterator[tuple[Any, ...]]:
     """Yield what the statement takes for each record, from the steps of ``create``."""
-    return (next(store._create(record)).values for record in records)  # noqa: SLF001
+    return (next(store._create(record)).values for record in records)  # type: ignore[union-attr]  # noqa: SLF001
 
 
 def _embedded_row(record: Record) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from sojourn.lifecycle import PURGE_RATE
 from sojourn.operations.check import Severity, findings
 from sojourn.operations.check.reading import read
 from sojourn.operations.check.rendering import as_json, as_text
+from sojourn.operations.plan import ENGINES, Load, Node, needs_of, report
 from sojourn.operations.purge import RATE_HELP, purge, rate, store_purging
 from sojourn.stores.from_url import open_store, parsed
 
@@ -82,7 +83,59 @@ def _parser() -> argparse.ArgumentParser:
     )
     purging.add_argument("--rate", type=rate, default=PURGE_RATE, help=RATE_HELP)
     purging.set_defaults(run=_purge)
+    _add_plan(
+        commands.add_parser(
+            "plan",
+            help="say what so many sessions need on each engine: memory, disk, operations, bandwidth, nodes",
+            description="Say what a site of a given size needs on each engine. It asks nobody; its "
+            "formulas are held to a million measured sessions.",
+        )
+    )
     return parser
+
+
+def _add_plan(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("--users", type=int, required=True, help="who are signed in at a time, such as 100_000")
+    plan.add_argument("--sessions-per-user", type=float, default=1.0, help="default: 1")
+    plan.add_argument(
+        "--session-size",
+        type=int,
+        default=2_000,
+        help="bytes of one as JSON; default: 2000",
+    )
+    plan.add_argument(
+        "--requests", type=float, required=True, help="that use a session, a second, at the busiest time"
+    )
+    plan.add_argument("--saves", type=float, default=0.1, help="share of requests that save; default: 0.1")
+    plan.add_argument("--idle-timeout", type=int, default=14 * 24 * 3_600, help="seconds; default: two weeks")
+    plan.add_argument(
+        "--sign-ins", type=float, help="a second; default: as many as keep the number of sessions as it is"
+    )
+    plan.add_argument("--node-memory", type=float, default=32.0, help="GiB of one server; default: 32")
+    plan.add_argument("--node-operations", type=float, help="that one server carries, a second")
+    plan.add_argument("--engine", choices=ENGINES, action="append", help="this one alone; may be repeated")
+    plan.add_argument("--formulas", action="store_true", help="show how each number comes about")
+    plan.add_argument("--format", choices=("text", "json"), default="text", help="text (default) or json")
+    plan.set_defaults(run=_plan)
+
+
+def _plan(given: argparse.Namespace) -> int:
+    load = Load(
+        users=given.users,
+        sessions_per_user=given.sessions_per_user,
+        session_size=given.session_size,
+        requests_per_second=given.requests,
+        share_modifying=given.saves,
+        idle_timeout=given.idle_timeout,
+        logins_per_second=given.sign_ins,
+    )
+    node = Node(memory=round(given.node_memory * (1 << 30)), operations=given.node_operations)
+    needs = [needs_of(engine, load, node) for engine in given.engine or ENGINES]
+    if given.format == "json":
+        print(report.as_json(load, node, needs))  # noqa: T201 - a command line talks
+    else:
+        print(report.as_text(load, node, needs, formulas=given.formulas))  # noqa: T201 - a command line talks
+    return _NOTHING
 
 
 def _check(given: argparse.Namespace) -> int:

@@ -1,0 +1,221 @@
+"""``sojourn plan``: its formulas beside what real stores were measured to take, and what it says."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.scale.places import PLACES
+from bench.scale.sessions import records, sealed
+from sojourn.cli import main
+from sojourn.errors import ConfigurationError
+from sojourn.operations.plan import ENGINES, Load, Node, footprint, needs, needs_of
+from sojourn.operations.plan.footprint import FOOTPRINTS, Shape, total
+from sojourn.record import Record, Version
+from sojourn.stores.cached import item as cached_item
+from sojourn.stores.memcached import item as memcached_item
+from sojourn.stores.valkey import item as valkey_item
+from tests.django.test_budget import BUDGET
+from tests.django.test_cached_db import WITHIN_THE_LEASE
+from tests.django.test_cookie_engine import COOKIE_BUDGET
+from tests.django.test_on_servers import ON_THE_WIRE
+from tests.docs.pages import ROOT, blocks_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHARE = 0.15
+MEASURED: dict[str, Any] = json.loads((ROOT / "bench" / "scale" / "reference.json").read_text("utf-8"))
+LOAD = Load(users=100_000_000, requests_per_second=50_000)
+
+
+def shape_of(record: Record) -> Shape:
+    return Shape(payload=len(record.payload), info=len(record.info), subject=len(record.subject or b""))
+
+
+def planned(engine: str, shape: Shape, sessions: int) -> float:
+    return total(FOOTPRINTS[engine](shape, sessions))
+
+
+@pytest.mark.parametrize(
+    ("engine", "size"),
+    [(engine, size) for engine, sizes in MEASURED["sizes"].items() for size in sizes],
+)
+def test_a_formula_says_what_a_million_sessions_were_measured_to_take(engine: str, size: str) -> None:
+    measured = MEASURED["sizes"][engine][size]
+    shape = Shape(payload=measured["payload"], info=measured["info"], subject=measured["subject"])
+    assert planned(engine, shape, measured["sessions"]) == pytest.approx(measured["per_session"], rel=SHARE)
+
+
+def test_there_are_figures_for_every_store_that_is_planned() -> None:
+    assert {"memcached", "redis", "postgresql", "mariadb", "embedded"} <= MEASURED["sizes"].keys()
+    assert MEASURED["sessions"] == 1_000_000
+    assert FOOTPRINTS.keys() - MEASURED["sizes"].keys() == {"memory"}
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "embedded",
+        pytest.param("memcached", marks=pytest.mark.asks_for("memcached")),
+        pytest.param("redis", marks=pytest.mark.asks_for("valkey")),
+        pytest.param("postgresql", marks=pytest.mark.asks_for("postgresql")),
+    ],
+)
+def test_a_formula_says_what_the_sessions_of_this_release_take(engine: str, tmp_path: Path) -> None:
+    """So that the figures above cannot have gone stale unnoticed."""
+    count = 20_000
+    with PLACES[engine](tmp_path / engine) as place:
+        place.fill(records(count, 200))
+        assert planned(engine, shape_of(sealed(200)), count) * count == pytest.approx(place.size(), rel=SHARE)
+
+
+def test_heads_are_those_of_the_stores() -> None:
+    record = Record("0" * 64, b"", 0, 0)
+    version = Version.first()
+    assert len(memcached_item.encode(record, version)) == footprint._MEMCACHED_HEAD
+    assert len(valkey_item.encode(record, version)) == footprint._REDIS_HEAD
+    assert len(cached_item.encode(cached_item.Copy(record, 0))) == needs._COPY_HEAD
+
+
+def test_round_trips_are_those_the_budget_is_held_to() -> None:
+    def budget(counted: dict[str, int]) -> needs.Budget:
+        return needs.Budget(
+            counted["read"], counted["modified"], counted["login, with one"], counted["logout"]
+        )
+
+    assert budget(BUDGET) == needs.SINGLE
+    assert budget(ON_THE_WIRE["memcached"]) == needs.SEVERAL_NODES
+    assert budget(WITHIN_THE_LEASE) == needs.CACHED
+    assert budget(COOKIE_BUDGET) == needs.REVOCATIONS
+
+
+@pytest.mark.parametrize(
+    ("octets", "allocated"),
+    [(1, 16), (16, 16), (17, 32), (128, 128), (129, 160), (2_049, 2_560), (2_561, 3_072)],
+)
+def test_what_jemalloc_takes(octets: int, allocated: int) -> None:
+    assert footprint._allocated(octets) == allocated
+
+
+@pytest.mark.parametrize(
+    ("item", "chunk"), [(96, 96), (97, 120), (2_246, 2_320), (12_468, 13_880), (600_000, 2 * 524_288)]
+)
+def test_what_memcached_takes(item: int, chunk: int) -> None:
+    assert footprint._memcached_chunk(item) == chunk
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_has_figures_with_formulas_and_parts_with_sources(engine: str) -> None:
+    need = needs_of(engine, LOAD, Node())
+    for name in ("memory", "disk", "operations", "bandwidth", "nodes"):
+        assert getattr(need, name).formula
+    assert need.memory.value + need.disk.value > 0
+    assert need.nodes.value >= 1
+    assert all(part.source for part in need.parts)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_twice_the_users_need_no_less_of_anything(engine: str) -> None:
+    one, two = (
+        needs_of(
+            engine, Load(users=users, requests_per_second=1_000, logins_per_second=users / 1_000), Node()
+        )
+        for users in (1_000_000, 2_000_000)
+    )
+    for name in ("memory", "disk", "operations", "bandwidth", "nodes"):
+        assert getattr(two, name).value >= getattr(one, name).value
+    assert two.disk.value + two.memory.value > one.disk.value + one.memory.value
+
+
+def test_a_hundred_million_sessions_are_too_much_for_what_does_not_spread() -> None:
+    found = {engine: needs_of(engine, LOAD, Node()) for engine in ENGINES}
+    assert [name for name, need in found.items() if need.is_carried] == ["memcached", "redis", "cookies"]
+    assert found["redis"].nodes.value > 10
+    assert found["redis"].nodes.value >= found["redis"].memory.value / (Node().memory * Node().share_filled)
+    roomy = needs_of("redis", LOAD, Node(memory=1 << 40))
+    assert roomy.nodes.value == 2, "operations decide where memory does not"
+
+
+def test_a_small_site_needs_one_node_of_anything() -> None:
+    small = Load(users=500, requests_per_second=20)
+    for engine in ENGINES:
+        need = needs_of(engine, small, Node())
+        assert need.is_carried
+        assert need.nodes.value == (2 if engine == "cached_db" else 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"users": 0},
+        {"session_size": 0},
+        {"requests_per_second": -1.0},
+        {"requests_per_second": float("inf")},
+        {"requests_per_second": float("nan")},
+        {"share_modifying": 1.5},
+        {"idle_timeout": 0},
+        {"logins_per_second": -0.1},
+    ],
+)
+def test_numbers_no_site_has_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    [name] = wrong
+    with pytest.raises(ConfigurationError, match=f"^{name} is"):
+        Load(**{"users": 1, "requests_per_second": 1.0, **wrong})
+
+
+# --- The command --------------------------------------------------------------------------------------
+
+SITE = ("plan", "--users", "1_000_000", "--requests", "2000")
+
+
+def test_the_command_prints_a_line_for_each_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(SITE) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1,000,000 sessions of 2,000 bytes")
+    table = [line.split()[0] for line in lines[4 : 4 + len(ENGINES)]]
+    assert table == list(ENGINES)
+
+
+def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    [shown] = [
+        block for block in blocks_of("docs/deploying/sizing.md") if block.text.startswith("$ sojourn plan")
+    ]
+    command, _, printed = shown.text.partition("\n")
+    assert main(command.split()[2:]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_the_formulas_of_one_engine_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SITE, "--engine", "redis", "--formulas"]) == 0
+    said = capsys.readouterr().out
+    assert "memory = 1,000,000 sessions × " in said
+    assert "(stores/valkey/item.py)" in said
+    assert "postgresql" not in said
+
+
+def test_json_has_the_numbers_and_the_formulas(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SITE, "--format", "json", "--session-size", "500"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["load"]["sessions"] == 1_000_000
+    assert said["engines"].keys() == ENGINES.keys()
+    memcached = said["engines"]["memcached"]
+    assert memcached["memory"]["value"] == pytest.approx(
+        1_000_000 * sum(part["size"] for part in memcached["parts"])
+    )
+
+
+def test_a_wrong_number_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SITE, "--saves", "3"]) == 2
+    assert capsys.readouterr().err == "sojourn: share_modifying is 3.0; it is a share, such as 0.1\n"
+
+
+def test_a_session_too_large_for_a_cookie_is_said_to_spill() -> None:
+    small, large = (
+        needs_of("cookies", Load(users=10, requests_per_second=1, session_size=size), Node())
+        for size in (1_000, 12_000)
+    )
+    assert len(small.notes) == 1
+    assert "spill" in large.notes[1]
