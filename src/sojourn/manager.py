@@ -217,9 +217,12 @@ class CookieManager(CookieSteps[Store], Manager):
 
     def commit(self, session: Session, *, saves: bool = False, idle_timeout: int | None = None) -> Action:
         """See :meth:`Manager.commit`.  Cookies do not take turns: each request has its own."""
-        if is_token(session.token or ""):
+        if self.is_stored(session):
             return super().commit(session, saves=saves, idle_timeout=idle_timeout)
-        return run(self.commit_steps(session, self.plan(session, saves=saves, idle_timeout=idle_timeout)))
+        plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
+        if self.put(session, plan):  # no I/O, so no steps
+            return plan.decision.action
+        return run(self.commit_steps(session, plan))
 
 
 class AsyncCookieManager(CookieSteps[AsyncStore], AsyncManager):
@@ -249,7 +252,7 @@ class AsyncCookieManager(CookieSteps[AsyncStore], AsyncManager):
         self, session: Session, *, saves: bool = False, idle_timeout: int | None = None
     ) -> Action:
         """See :meth:`CookieManager.commit`."""
-        if is_token(session.token or ""):
+        if self.is_stored(session):
             return await super().commit(session, saves=saves, idle_timeout=idle_timeout)
         plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
         return await run_async(self.commit_steps(session, plan))

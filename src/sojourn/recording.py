@@ -51,8 +51,6 @@ class Recorder:
     max_payload: int
     #: Where the records are kept, for messages.
     place: str
-    #: Whether records carry what a listing shows.
-    lists: bool = True
 
     def key(self, token: str) -> str:
         """Return the key under which the session of ``token`` is stored."""
@@ -61,16 +59,27 @@ class Recorder:
     def read(self, token: str, record: Record, *, now: int, held: bool = False) -> dict[str, bytes] | None:
         """Return the encodings in ``record``, or ``None``, logged, if it is no session for this request.
 
-        That is: sealed under a secret not listed, damaged or forged, begun in the future, or past an
-        absolute timeout that was set after it was written.  ``held``: this request has opened the session
-        before, so that it is one even if the clock was set back meanwhile.
+        That is: sealed under a secret not listed, damaged or forged, or not present.  ``held``: see there.
+        """
+        return self.open(token, record) if self.is_present(record, now=now, held=held) else None
+
+    def is_present(self, record: Record, *, now: int, held: bool = False) -> bool:
+        """Whether a living ``record`` may be a session at ``now``.
+
+        Not if it is past an absolute timeout that was set after it was written, nor (logged) if it begins in
+        the future, unless ``held``: this request has opened the session before, so that it is one even if
+        the clock was set back meanwhile.
         """
         limit = self.policy.absolute_deadline(record.created_at)
         if limit is not None and now >= limit:
-            return None
+            return False
         if not held and record.created_at > now + _CLOCK_SKEW:
             logger.warning("session %s begins in the future: check this machine's clock", record.public_id)
-            return None
+            return False
+        return True
+
+    def open(self, token: str, record: Record) -> dict[str, bytes] | None:
+        """Return the encodings in ``record``, or ``None``, logged, if it does not open."""
         try:
             bound = authenticated(
                 record.key, record.created_at, record.absolute_deadline, record.subject, record.info
@@ -110,14 +119,12 @@ class Recorder:
         idle_timeout = self.policy.idle_timeout_of(subject, idle_timeout)
         deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
         digest = None if subject is None else self.keyring.subject_digest(subject)
-        former = source
-        if source is not None and source.subject != digest and not self._belonged_to(source, subject):
-            former = None
+        former = self.goes_on_from(source, subject, digest)
         created_at = now if former is None or session.restarts else former.created_at
         key = source.key if source is not None and token == session.token else self.key(token)
         absolute_deadline = self.policy.absolute_deadline(created_at)
         info = b""
-        if subject is not None and self.lists:
+        if subject is not None:
             ends_at_instant = isinstance(expiry, str | datetime)
             if (
                 former is not None
@@ -162,6 +169,13 @@ class Recorder:
         except DecodeError:
             return None
 
-    def _belonged_to(self, source: Record, subject: str | None) -> bool:
-        """Whether ``source`` has this subject under another listed secret."""
-        return subject is not None and source.subject in self.keyring.subject_digests(subject)
+    def goes_on_from(self, source: Record | None, subject: str | None, digest: bytes | None) -> Record | None:
+        """Return ``source`` if it has the subject with this digest, or had it under another listed secret.
+
+        Else ``None``: it is replaced by a session that begins now.
+        """
+        if source is None or source.subject == digest:
+            return source
+        if subject is not None and source.subject in self.keyring.subject_digests(subject):
+            return source
+        return None

@@ -13,7 +13,8 @@ import pytest
 from sojourn import Keyring, Policy
 from sojourn.carriers import CookieOptions, Revocations
 from sojourn.carriers.lineage import Lineage
-from sojourn.carriers.revocations import DAY, LONGEST_LIFE, Standing, who
+from sojourn.carriers.plain import DAY, LONGEST_LIFE
+from sojourn.carriers.revocations import Standing, who
 from sojourn.errors import (
     ConfigurationError,
     ConflictError,
@@ -403,6 +404,21 @@ async def test_T3_a_visitor_whose_session_was_ended_meanwhile_begins_another(sit
     fresh = await site.commit(session)
     assert await site.values(fresh) == {"new": 2}
     assert (await site.open(fresh)).public_id != former
+
+
+async def test_T3_L6_a_visitor_who_signs_in_when_the_session_was_ended_begins_another_that_can_be_revoked(
+    site: Cookies,
+) -> None:
+    await site.revoke_subject("ann")
+    value = await site.new(old=1)
+    session = await site.open(value)
+    await site.end(value)
+    session["_subject"] = "ann"
+    session.renew()
+    signed_in = await site.commit(session)
+    assert await site.values(signed_in) == {"_subject": "ann"}
+    await site.revoke_subject("ann")
+    assert await site.values(signed_in) is None
 
 
 async def test_C1_a_save_after_a_logout_brings_nothing_back(site: Cookies) -> None:

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from sojourn.carriers.plain import DAY, LONGEST_LIFE
 from sojourn.errors import (
     ConflictError,
     DecodeError,
@@ -43,9 +44,6 @@ __all__ = ["Account", "Revocations", "Standing"]
 
 logger = logging.getLogger("sojourn")
 
-DAY: Final = 86_400_000
-#: No cookie lives longer than 400 days (RFC 6265bis 5.5), and none here is a session for longer.
-LONGEST_LIFE: Final = 400 * DAY
 #: Above every generation.
 _ENDED: Final = 1 << 32
 #: Sessions of one user that are told apart; beyond, the epoch ends all of them.

@@ -18,8 +18,7 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
-from base64 import urlsafe_b64encode
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,8 +40,8 @@ LARGEST: Final = 64 * 1024
 
 #: Characters that the shortest value has, and that a token has not.
 _SHORTEST: Final = 128
-#: From base64url to base64; what belongs to base64 alone becomes a character of neither.
-_TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
+#: What belongs to base64, and not to base64url without padding.
+_FOREIGN: Final = ("+", "/", "=")
 #: What the last character may be when a value's last group has two or three: its unused bits are 0.
 _LAST: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 _FIELDS: Final = struct.Struct(f">B{ID_LENGTH}sIqqqqQ")
@@ -91,7 +90,7 @@ class SealedCarrier:
         if self.compress and len(record.payload) > _WORTH_COMPRESSING:
             plain = _compressed(plain, len(plain) - len(record.payload))
         protect = sign_cookie if self.signed else seal_cookie
-        return urlsafe_b64encode(protect(self.keyring, plain)).rstrip(b"=").decode("ascii")
+        return _encoded(protect(self.keyring, plain))
 
     def read(self, value: str) -> tuple[Lineage, Record] | None:
         """Return what ``value`` carries; ``None`` for anything that was not written here, to the byte.
@@ -115,16 +114,25 @@ class SealedCarrier:
         payload = plain[at:]
         if flags & _COMPRESSED:
             payload = _decompressed(payload)
-        lineage = Lineage(id=session_id, generation=generation, epoch=epoch, latest=latest)
+        lineage = Lineage(session_id, generation, epoch, latest)
         record = Record(
-            key=key_for(lineage.name, namespace=self.keyring.namespace),
-            payload=payload,
-            created_at=created_at,
-            idle_deadline=idle,
-            absolute_deadline=None if absolute == _NO_DEADLINE else absolute,
-            subject=plain[_FIELDS.size : at] if flags & _HAS_SUBJECT else None,
+            key_for(lineage.name, namespace=self.keyring.namespace),
+            payload,
+            created_at,
+            idle,
+            None if absolute == _NO_DEADLINE else absolute,
+            plain[_FIELDS.size : at] if flags & _HAS_SUBJECT else None,
         )
         return lineage, record
+
+
+# Without the tables of :mod:`base64`, which cost as much again.
+
+
+def _encoded(envelope: bytes) -> str:
+    """Return ``envelope`` in base64url without padding."""
+    text = b2a_base64(envelope, newline=False).rstrip(b"=")
+    return text.replace(b"+", b"-").replace(b"/", b"_").decode("ascii")
 
 
 def _decoded(value: str) -> bytes | None:
@@ -132,8 +140,10 @@ def _decoded(value: str) -> bytes | None:
     over = len(value) % 4
     if over == 1 or (over and value[-1] not in _LAST[over]):
         return None
+    if any(map(value.__contains__, _FOREIGN)):
+        return None
     try:
-        return a2b_base64(value.encode("ascii").translate(_TO_BASE64) + b"=" * (-over % 4), strict_mode=True)
+        return a2b_base64(value.replace("-", "+").replace("_", "/") + "=" * (-over % 4), strict_mode=True)
     except ValueError:  # also what is not ASCII
         return None
 

@@ -12,76 +12,50 @@ What a server-side session promises has to be had in other ways here:
 
 from __future__ import annotations
 
-import logging
 from dataclasses import fields, replace
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, TypeVar, Unpack
 
-from sojourn.carriers.lineage import ID_LENGTH, CarriedSession, Lineage
-from sojourn.carriers.revocations import DAY, LONGEST_LIFE, Standing, ended, renewed, who
-from sojourn.carriers.sealed import LARGEST, SealedCarrier
+from sojourn.carriers.adopting import CookieAdoption
+from sojourn.carriers.fitting import CookieOptions, Fitting
+from sojourn.carriers.ledger import Ledger
+from sojourn.carriers.lineage import CarriedSession, Lineage
+from sojourn.carriers.plain import is_plain, plain_record
+from sojourn.carriers.recent import Opened, Recent
+from sojourn.carriers.sealed import SealedCarrier
 from sojourn.carriers.spilling import SpillRecorder
-from sojourn.cookie import MAX_COOKIE
 from sojourn.errors import (
     ConfigurationError,
     ConflictError,
-    EncodeError,
-    PayloadTooLargeError,
     SessionGoneError,
 )
-from sojourn.frozen import frozen
 from sojourn.lifecycle import PURGE_RATE, SessionSteps, purge_steps
 from sojourn.policy import Action
 from sojourn.sealing import Unsealed
-from sojourn.session import Changes, Session
 from sojourn.store import AsyncStore, Store
 from sojourn.token import Token, is_token, new_token
-from sojourn.values import largest_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from sojourn.carriers.adopting import CookieFormer
     from sojourn.carriers.revocations import Revocations
     from sojourn.keyring import Keyring
     from sojourn.lifecycle import ManagerSettings, Plan, Tell
     from sojourn.listing import SessionSummary
     from sojourn.record import Record
+    from sojourn.session import Changes, Session
     from sojourn.steps import Steps
 
-__all__ = ["CookieFormer", "CookieOptions", "CookieSteps"]
-
-logger = logging.getLogger("sojourn")
+__all__ = ["CookieSteps"]
 
 #: How long the token of a session that went back into its cookie is good for requests under way.
 _GRACE: Final = 10_000
 
+#: What another cookie does, by itself and beside a revocation list.
+_WRITING: Final = (Action.CREATE, Action.UPDATE, Action.TOUCH, Action.MOVE)
+_REWRITING: Final = (Action.UPDATE, Action.TOUCH)
+
 StoreT = TypeVar("StoreT", Store, AsyncStore)
-
-
-class CookieFormer(Protocol):
-    """The engine whose cookies were used before.  Pure: what it has to say is in the cookie."""
-
-    def accepts(self, value: str) -> bool:
-        """Whether ``value`` has the form of that engine's."""
-        ...
-
-    def read(self, value: str) -> tuple[Mapping[str, Any], int] | None:
-        """Return the data in a genuine cookie and when it was made (milliseconds since the Unix epoch)."""
-        ...
-
-
-@frozen()
-class CookieOptions:
-    """How sessions are put into cookies."""
-
-    #: Whether they are signed only, so that who has the cookie can read it.
-    signed: bool = False
-    #: Whether those of more than 1 KB are compressed.
-    compress: bool = True
-    #: Octets the value may have.
-    room: int = MAX_COOKIE - 256
-    #: The limit that leaves this room, for messages.
-    limit: int = MAX_COOKIE
 
 
 class CookieSteps(SessionSteps[StoreT]):
@@ -104,23 +78,27 @@ class CookieSteps(SessionSteps[StoreT]):
     ) -> None:
         super().__init__(store, keyring, **settings)  # type: ignore[arg-type]  # mypy loses StoreT here
         recorder = self._recorder
-        #: Makes the records that go into cookies: sealed as a whole, not each by itself.
-        self._in_clear = replace(recorder, sealing=Unsealed(), place="the cookie", lists=False)
+        #: For the records that are in cookies, which are sealed as a whole.
+        self._in_clear = replace(recorder, sealing=Unsealed(), place="the cookie")
         self._recorder = self._spill_recorder = SpillRecorder(
             **{field.name: getattr(recorder, field.name) for field in fields(recorder)}
         )
-        self._options = CookieOptions() if options is None else options
-        self._carrier = SealedCarrier(
-            keyring=keyring, signed=self._options.signed, compress=self._options.compress
-        )
+        options = CookieOptions() if options is None else options
+        self._carrier = SealedCarrier(keyring=keyring, signed=options.signed, compress=options.compress)
+        self._fitting = Fitting(options, self._carrier, spills)
         self._spills = spills
-        self._revocations: Revocations[StoreT] | None = revocations
-        self._cookie_former = cookie_former
+        self._ledger: Ledger[StoreT] | None = (
+            None if revocations is None else Ledger(revocations, self._in_clear)
+        )
+        self._cookie_adoption = (
+            None if cookie_former is None else CookieAdoption(cookie_former, self._in_clear)
+        )
+        self._recent = Recent()
 
     @property
     def revocable(self) -> bool:
         """Whether a session can be ended before its cookies expire."""
-        return self._revocations is not None
+        return self._ledger is not None
 
     # Open
 
@@ -131,12 +109,17 @@ class CookieSteps(SessionSteps[StoreT]):
         session.unsent = False
         return session
 
+    @staticmethod
+    def is_stored(session: Session) -> bool:
+        """Whether ``session`` did not fit into its cookie, which holds a token instead.  No I/O."""
+        return session.record is not None and not is_plain(session.record)
+
     def accepts(self, token: str) -> bool:
         """Whether ``token`` has the form of a cookie's value.  No I/O."""
         return (
             self._carrier.accepts(token)
             or (self._spills and is_token(token))
-            or (self._cookie_former is not None and self._cookie_former.accepts(token))
+            or (self._cookie_adoption is not None and self._cookie_adoption.accepts(token))
         )
 
     def open_steps(self, token: str | None) -> Steps[Session]:
@@ -151,27 +134,40 @@ class CookieSteps(SessionSteps[StoreT]):
             session = self._spilled(token, record)
         else:
             session = self._unknown()
-        if self._revocations is None or session.record is None or session.lineage is None:
+        if self._ledger is None or session.record is None or session.lineage is None:
             return session
-        standing = yield from self._revocations.standing_steps(who(session.lineage, session.record.subject))
-        if not standing.allows(session.lineage):
-            return self._unknown()
-        session.standing = standing
-        return session
+        lives = yield from self._ledger.lives_steps(session, session.lineage, session.record)
+        return session if lives else self._unknown()
 
     def unsealed(self, value: str) -> CarriedSession:
         """Return the session in the cookie ``value``, whatever the revocation list says of it.  No I/O."""
+        opened = self._recent.get(value)
+        if opened is None:
+            opened = self._opened_first(value)
+            if opened is None:
+                return self._unknown()
+        lineage, record, encodings = opened
         now = self._clock.now()
-        found = self._carrier.read(value)
-        if found is None and self._cookie_former is not None and self._cookie_former.accepts(value):
-            found = self._adopted(value, self._cookie_former)
-        if found is None or found[1].is_expired(now):
-            return self._unknown()
-        lineage, record = found
-        encodings = self._in_clear.read(lineage.name, record, now=now)
-        if encodings is None:
+        if now >= record.expires_at or not self._in_clear.is_present(record, now=now):
             return self._unknown()
         return self._session(Token(value), lineage, record, encodings)
+
+    def _opened_first(self, value: str) -> Opened | None:
+        """Return what is in a cookie not opened lately, Sojourn's or a former engine's; ``None``: nothing."""
+        found = self._carrier.read(value)
+        ours = found is not None
+        if found is None and self._cookie_adoption is not None:
+            found = self._cookie_adoption.read(value)
+        if found is None:
+            return None
+        lineage, record = found
+        encodings = self._in_clear.open(lineage.name, record)
+        if encodings is None:
+            return None
+        opened = Opened(lineage, record, encodings)
+        if ours:
+            self._recent.put(value, opened)
+        return opened
 
     def _spilled(self, token: Token, record: Record | None) -> CarriedSession:
         now = self._clock.now()
@@ -193,34 +189,30 @@ class CookieSteps(SessionSteps[StoreT]):
         session.unknown_token = True
         return session
 
-    def _adopted(self, value: str, former: CookieFormer) -> tuple[Lineage, Record] | None:
-        """Return what a former engine's cookie carries, as if it had been written here when it was made.
-
-        The session id is made of the cookie, so that all requests with it mean the same session.
-        """
-        found = former.read(value)
-        if found is None:
-            return None
-        data, made_at = found
-        session = Session(self._codec)
-        lineage = Lineage(id=sha256(b"sojourn adopted 1\0" + value.encode()).digest()[:ID_LENGTH])
-        try:
-            session.update(data)
-            record = self._in_clear.write(
-                lineage.name,
-                session,
-                session.changes().assigned,
-                source=None,
-                now=made_at,
-                idle_timeout=self.policy.idle_timeout,
-            )
-        except EncodeError as error:
-            logger.error("a session cannot be taken over from its cookie: %s", error)  # noqa: TRY400
-            return None
-        record = _mortal(record, made_at)
-        return lineage._replace(latest=record.idle_deadline), record
-
     # Commit
+
+    def put(self, session: Session, plan: Plan) -> bool:
+        """Carry out ``plan`` if all it takes is another cookie; return whether that was so.  No I/O.
+
+        It takes more to end cookies from before, to learn the epoch of a user who signs in, and to spill.
+        """
+        action, source = plan.decision.action, session.record
+        if action not in (_REWRITING if self.revocable else _WRITING) or self.is_stored(session):
+            return False
+        carried = _carried(session)
+        encodings = plan.changes.apply({} if source is None else session.base)
+        lineage, record = self._drafted(carried, plan, encodings, source=source)
+        if self._ledger is not None:
+            if self._ledger.concerns(carried, record, now=plan.now):
+                return False
+            if carried.standing is not None and carried.standing.epoch != lineage.epoch:
+                lineage = lineage._replace(epoch=carried.standing.epoch)
+        value = self._fitting.value(lineage, record, encodings, spilled=False)
+        if value is None:
+            return False
+        _take(carried, lineage)
+        session.saved(Token(value), record, encodings, plan.changes)
+        return True
 
     def commit_steps(self, session: Session, plan: Plan) -> Steps[Action]:
         """See :meth:`Manager.commit`."""
@@ -239,11 +231,14 @@ class CookieSteps(SessionSteps[StoreT]):
         try:
             yield from self._save(_carried(session), plan, encodings, plan.changes, source=source)
         except SessionGoneError:
+            assigned = {key: session[key] for key in plan.changes.assigned}
             session.forget()
             if plan.decision.action is not Action.MOVE or source is None or source.subject is not None:
                 raise
             # Nobody's session was to be renewed and is gone: it gets a life of its own, as in SessionSteps.
-            yield from self._create(session, plan, Changes(plan.changes.assigned, frozenset()))
+            session.update(assigned)
+            plan = self.plan(session, saves=True, idle_timeout=plan.idle_timeout)
+            yield from self._create(session, plan, plan.changes)
 
     def _save(
         self,
@@ -258,28 +253,16 @@ class CookieSteps(SessionSteps[StoreT]):
 
         ``source`` is the record it replaces.  Nothing has happened anywhere if this raises ``EncodeError``.
         """
-        spilled = source is not None and is_token(session.token or "")
-        lineage = Lineage.new() if session.lineage is None else session.lineage
-        if source is not None and plan.decision.action is Action.MOVE:
-            lineage = lineage._replace(generation=lineage.generation + 1)
-        record = _mortal(
-            self._in_clear.write(
-                lineage.name, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
-            ),
-            plan.now,
-        )
-        if record.idle_deadline > lineage.latest:
-            lineage = lineage._replace(latest=record.idle_deadline)
-        value = self._fitting(lineage, record, encodings, spilled=spilled)
-        if self._revocations is not None:
-            settled = yield from self._settle(
-                self._revocations, session, lineage, record, source=source, now=plan.now
+        spilled = source is not None and self.is_stored(session)
+        lineage, record = self._drafted(session, plan, encodings, source=source)
+        value = self._fitting.value(lineage, record, encodings, spilled=spilled)
+        if self._ledger is not None:
+            settled = yield from self._ledger.settle_steps(
+                session, lineage, record, source=source, now=plan.now
             )
             if settled != lineage:
                 lineage = settled
                 value = None if value is None else self._carrier.write(lineage, record)
-        session.unsent |= session.lineage is None or session.lineage.generation != lineage.generation
-        session.lineage = lineage
         if value is not None and spilled and source is not None:
             # Requests under way may still come with the token, but not with one from before a renewal.
             until = plan.now if plan.decision.action is Action.MOVE else plan.now + _GRACE
@@ -287,6 +270,7 @@ class CookieSteps(SessionSteps[StoreT]):
                 yield self.store.update, replace(source, idle_deadline=until), source.version
             except ConflictError:
                 value = None  # somebody else has saved it: merge where it is
+        _take(session, lineage)
         if value is not None:
             session.saved(Token(value), record, encodings, changes)
         elif spilled:
@@ -294,33 +278,27 @@ class CookieSteps(SessionSteps[StoreT]):
         else:
             yield from self._spill(session, plan, encodings, changes, source=source)
 
-    def _fitting(
-        self, lineage: Lineage, record: Record, encodings: Mapping[str, bytes], *, spilled: bool
-    ) -> str | None:
-        """Return the value that carries ``record``, or ``None`` if the session has to be in the store.
-
-        Raises ``PayloadTooLargeError`` if there is no store to go to.
-        """
-        room, limit = self._options.room, self._options.limit
-        size: int | None = None
-        if len(record.payload) <= LARGEST:
-            value = self._carrier.write(lineage, record)
-            size = len(value)
-            # One that spilled goes back with room to grow, lest it goes to and fro.
-            if size <= (room * 3 // 4 if spilled else room):
-                return value
-        if self._spills:
-            return None
-        octets = (
-            f"{len(record.payload)} octets" if size is None else f"a cookie of {limit - room + size} octets"
+    def _drafted(
+        self, session: CarriedSession, plan: Plan, encodings: Mapping[str, bytes], *, source: Record | None
+    ) -> tuple[Lineage, Record]:
+        """Return what goes into the next cookie, unless the list has something to add.  No I/O."""
+        lineage = session.lineage
+        if source is None or lineage is None:
+            lineage = Lineage.new()
+        elif plan.decision.action is Action.MOVE:
+            lineage = lineage._replace(generation=lineage.generation + 1)
+        record = plain_record(
+            self._in_clear,
+            lineage,
+            session,
+            encodings,
+            source=source,
+            now=plan.now,
+            deadline=plan.decision.idle_deadline,
         )
-        message = (
-            f"the session makes {octets}, name and attributes included; the limit is {limit}: keep large "
-            "data elsewhere and its identifier in the session, or give it a store to spill into "
-            f"({largest_keys(encodings)})"
-        )
-        logger.error("session %s was not saved: %s", record.public_id, message)
-        raise PayloadTooLargeError(message)
+        if record.idle_deadline > lineage.latest:
+            lineage = Lineage(lineage.id, lineage.generation, lineage.epoch, record.idle_deadline)
+        return lineage, record
 
     def _spill(
         self,
@@ -339,54 +317,6 @@ class CookieSteps(SessionSteps[StoreT]):
         version = yield self.store.create, record
         session.saved(token, record.at(version), encodings, changes)
 
-    def _settle(
-        self,
-        revocations: Revocations[StoreT],
-        session: CarriedSession,
-        lineage: Lineage,
-        record: Record,
-        *,
-        source: Record | None,
-        now: int,
-    ) -> Steps[Lineage]:
-        """Tell the revocation list of what is about to be written; return the lineage to write.
-
-        Nothing to tell, and no I/O, for a save that changes neither whose session it is nor its generation.
-        Raises ``SessionGoneError`` if the session has ended since it was opened.
-        """
-        former, known = session.lineage, session.standing
-        about = who(lineage, record.subject)
-        before = None if source is None or former is None else who(former, source.subject)
-        standing = known
-        if about != before:
-            standing = Standing()
-            if record.subject is not None:  # read before the list is asked once more about the former one
-                standing = yield from revocations.standing_steps(about, fresh=True)
-        if before is not None and former is not None:
-            change: Callable[[Standing], Standing] | None = None
-            if lineage.generation != former.generation:
-                change = renewed(lineage.id, lineage.generation, self._outlives(lineage, now))
-            elif session.unsent:
-                pass  # nobody else can have ended it
-            elif about != before:
-                still = yield from revocations.standing_steps(before, fresh=True)
-                if not still.allows(former):
-                    raise SessionGoneError("the session was ended during the request; nothing was saved")
-            elif record.idle_deadline > max(former.latest, now + self.policy.idle_timeout * 1000):
-                # Longer than whoever ends it would think.  Half as much more, for the next time it moves.
-                latest = record.idle_deadline + (record.idle_deadline - now) // 2
-                lineage = lineage._replace(latest=latest)
-                change = renewed(lineage.id, 0, self._outlives(lineage, now))
-            if change is not None:
-                changed = yield from revocations.change_steps(before, change, known=known, only_if=former)
-                standing = changed if about == before else standing
-        session.standing = standing
-        return lineage if standing is None else lineage._replace(epoch=standing.epoch)
-
-    def _outlives(self, lineage: Lineage, now: int) -> int:
-        """Return an instant at which all cookies of the session are dead, also those being written now."""
-        return max(lineage.latest, now + self.policy.idle_timeout * 1000) + DAY
-
     # Revoke
 
     def delete_steps(self, token: str | None) -> Steps[bool]:
@@ -399,25 +329,12 @@ class CookieSteps(SessionSteps[StoreT]):
         record, lineage = session.record, _carried(session).lineage
         if record is None or lineage is None:
             return False
-        if self._revocations is not None:
-            change = ended(lineage.id, self._outlives(lineage, self._clock.now()))
-            standing = _carried(session).standing
-            for about in self._everyone(session, who(lineage, record.subject)):
-                yield from self._revocations.change_steps(about, change, known=standing)
-                standing = None
+        if self._ledger is not None:
+            yield from self._ledger.end_steps(_carried(session), lineage, record, now=self._clock.now())
         lived = True
-        if is_token(session.token or ""):
+        if self.is_stored(session):
             lived = yield self.store.delete, record.key
         return lived
-
-    def _everyone(self, session: Session, first: str) -> list[str]:
-        """Return whom the list has to know a session's end of: its user, under each listed secret."""
-        subject = self._recorder.subject_of(Session(self._codec, session.base))
-        everyone = [first]
-        for digest in [] if subject is None else self._keyring.subject_digests(subject):
-            if (other := f"subject {digest.hex()}") not in everyone:
-                everyone.append(other)
-        return everyone
 
     def revoke_steps(self, key: str) -> Steps[bool]:  # noqa: ARG002 - as SessionSteps has it
         """Raise ``ConfigurationError``: see :meth:`sessions_of_steps`."""
@@ -431,22 +348,18 @@ class CookieSteps(SessionSteps[StoreT]):
 
     def revoke_subject_steps(self, subject: str, except_session: Session | None) -> Steps[int]:
         """End the subject's sessions but one.  Returns 0: nobody knows how many cookies there are."""
-        if self._revocations is None:
+        if self._ledger is None:
             raise ConfigurationError(_NO_LIST)
         lineage = None if except_session is None else _carried(except_session).lineage
-        now, spared = self._clock.now(), None if lineage is None else lineage.id
-        # The present secret's last, and read first in _settle: a session that is between them is not missed.
-        for digest in reversed(self._keyring.subject_digests(subject)):
-            yield from self._revocations.change_steps(
-                f"subject {digest.hex()}", lambda standing: standing.with_new_epoch(now, sparing=spared)
-            )
+        spared = None if lineage is None else lineage.id
+        yield from self._ledger.end_all_steps(subject, sparing=spared, now=self._clock.now())
         return 0
 
     def purge_steps(self, *, rate: float | None = PURGE_RATE, tell: Tell | None = None) -> Steps[int]:
         """See :meth:`Manager.purge`."""
         removed = yield from super().purge_steps(rate=rate, tell=tell)
-        if self._revocations is not None:
-            removed += yield from purge_steps(self._revocations.store, rate=rate, tell=tell)
+        if self._ledger is not None:
+            removed += yield from purge_steps(self._ledger.revocations.store, rate=rate, tell=tell)
         return removed
 
 
@@ -466,7 +379,8 @@ def _carried(session: Session) -> CarriedSession:
     return session
 
 
-def _mortal(record: Record, now: int) -> Record:
-    """Return ``record`` with an end: no cookie lives longer than 400 days (RFC 6265bis 5.5)."""
-    latest = now + LONGEST_LIFE
-    return record if record.idle_deadline <= latest else replace(record, idle_deadline=latest)
+def _take(session: CarriedSession, lineage: Lineage) -> None:
+    before = session.lineage
+    if before is None or before.id != lineage.id or before.generation != lineage.generation:
+        session.unsent = True
+    session.lineage = lineage
