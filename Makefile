@@ -44,7 +44,7 @@ test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 
 	$(PYTHON) tools/test_all.py $(ARGS)
 
 bench: $(VENV)/.bench  ## Measure speed beside Django's engines and the raw driver (ARGS=--quick)
-	@tools/debian_packages.sh memcached redis-server
+	@tools/debian_packages.sh memcached redis-server postgres=postgresql
 	@$(RUN)/python -m bench $(ARGS)
 
 docs: $(VENV)/.docs  ## Build the documentation in docs/_build

@@ -7,13 +7,17 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench import operations, processes, profile, site, tasks, wsgi
+from bench import databases, operations, processes, profile, site, tasks, wsgi
 from bench.contenders import contenders
 from bench.networked import networked, servers
 from bench.plot import draw
 from bench.report import Run
-from bench.targets import networked_targets, targets
+from bench.targets import database_targets, networked_targets, targets
+
+if TYPE_CHECKING:
+    from bench.operations import Medians
 
 _HERE = Path(__file__).parent
 _RESULTS = _HERE / "results"
@@ -51,10 +55,21 @@ def _run(folder: Path, *, quick: bool, several: bool) -> Run:
         rates = (
             tasks.measure(caches["redis"]["LOCATION"], rounds=3 if quick else 15) if "redis" in caches else {}
         )
+    on_database, database_pages = databases.measure(rounds=3 if quick else 20, page_rounds=3 if quick else 20)
+    measured, pages = _merged(measured, on_database), _merged(pages, database_pages)
     loads = processes.measure(folder, rounds=2 if quick else 15) if several else {}
     stages = profile.measure(everybody)
     reached = [*targets(measured, loads), *networked_targets(measured, pages, rates)]
+    reached += database_targets(measured)
     return Run(operations=measured, pages=pages, loads=loads, rates=rates, profile=stages, targets=reached)
+
+
+def _merged(medians: Medians, others: Medians) -> Medians:
+    """Return the figures of both, whose contenders are others."""
+    return {
+        operation: {size: taken | others.get(operation, {}).get(size, {}) for size, taken in by_size.items()}
+        for operation, by_size in medians.items()
+    }
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ __all__ = [
     "COOKIES",
     "CORE",
     "DB",
+    "DB_OURS",
     "DICT",
     "EMBEDDED",
     "FILE",
@@ -38,6 +39,7 @@ __all__ = [
 LOCMEM = "Django cache (LocMem)"
 FILE = "Django file"
 DB = "Django db (SQLite WAL)"
+DB_OURS = "Sojourn db (SQLite WAL)"
 COOKIES = "Django signed_cookies"
 MEMORY = "Sojourn memory"
 SEALED = "Sojourn signed_cookies"
@@ -173,6 +175,7 @@ def contenders(folder: Path) -> dict[str, Contender]:
         LOCMEM: DjangoEngine("django.contrib.sessions.backends.cache"),
         FILE: DjangoEngine("django.contrib.sessions.backends.file"),
         DB: DjangoEngine("django.contrib.sessions.backends.db"),
+        DB_OURS: DjangoEngine("sojourn.django.backends.db"),
         COOKIES: DjangoEngine("django.contrib.sessions.backends.signed_cookies"),
         SEALED: DjangoEngine("sojourn.django.backends.signed_cookies"),
         MEMORY: DjangoEngine("sojourn.django.backends.cache"),

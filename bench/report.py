@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import django
 
 from bench import profile
-from bench.contenders import COOKIES, CORE, DB, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SEALED, SQLITE
+from bench.contenders import COOKIES, CORE, DB, DB_OURS, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SEALED, SQLITE
 from bench.data import SIZES
+from bench.databases import CACHED, CONNECTING, DJANGOS, DJANGOS_CACHED, OURS, RAW, RAW_GET
 from bench.networked import KEPT_OPEN, MEMCACHED, PYMEMCACHE, RAW_MEMCACHED, RAW_REDIS, REDIS, REDIS_CACHE
 from bench.tasks import TASKS
 from bench.wsgi import NONE, own
@@ -31,9 +32,12 @@ __all__ = ["Run"]
 #: Who is compared with whom: names, the one of Django's that is 1, the floor that is 1.
 _GROUPS: Final = (
     ((LOCMEM, MEMORY, own(MEMORY), DICT), LOCMEM, DICT),
-    ((FILE, DB, EMBEDDED, own(EMBEDDED), CORE, SQLITE), DB, SQLITE),
+    ((FILE, DB, DB_OURS, EMBEDDED, own(EMBEDDED), CORE, SQLITE), DB, SQLITE),
     ((PYMEMCACHE, KEPT_OPEN, MEMCACHED, own(MEMCACHED), RAW_MEMCACHED), PYMEMCACHE, RAW_MEMCACHED),
     ((REDIS_CACHE, REDIS, own(REDIS), RAW_REDIS), REDIS_CACHE, RAW_REDIS),
+    ((DJANGOS, OURS, RAW), DJANGOS, RAW),
+    ((DJANGOS + CONNECTING, OURS + CONNECTING), DJANGOS + CONNECTING, None),
+    ((DJANGOS_CACHED, CACHED, RAW_GET), DJANGOS_CACHED, RAW_GET),
     ((COOKIES, SEALED), COOKIES, None),
     ((NONE,), None, None),
 )
@@ -92,7 +96,7 @@ class Run:
 
 def _table(name: str, by_size: Mapping[int, Mapping[str, float]]) -> Iterator[str]:
     header = "".join(f"{f'{size} B':>10}{'×floor':>8}{'Django÷':>8}" for size in SIZES)
-    yield f"{f'{name} (µs)':34}{header}"
+    yield f"{f'{name} (µs)':38}{header}"
     for names, django_name, floor in _GROUPS:
         for contender in names:
             if contender not in by_size[SIZES[0]]:
@@ -103,7 +107,7 @@ def _table(name: str, by_size: Mapping[int, Mapping[str, float]]) -> Iterator[st
                 times = _ratio(taken[contender], taken.get(floor or ""))
                 faster = _ratio(taken.get(django_name or ""), taken[contender])
                 cells += f"{taken[contender]:10.1f}{times:>8}{faster:>8}"
-            yield f"  {contender:32}{cells}"
+            yield f"  {contender:36}{cells}"
 
 
 def _ratio(above: float | None, below: float | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.contenders import COOKIES, DB, EMBEDDED, LOCMEM, MEMORY, SEALED, SQLITE
+from bench import databases
+from bench.contenders import COOKIES, DB, DB_OURS, EMBEDDED, LOCMEM, MEMORY, SEALED, SQLITE
 from bench.data import SIZES
 from bench.networked import MEMCACHED, PYMEMCACHE, RAW_MEMCACHED, RAW_REDIS, REDIS, REDIS_CACHE
 from bench.tasks import OURS, TASKS, THEIRS
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bench.processes import Load
     from bench.tasks import Rates
 
-__all__ = ["Target", "networked_targets", "targets"]
+__all__ = ["Target", "database_targets", "networked_targets", "targets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +119,25 @@ def networked_targets(operations: Medians, pages: Medians, rates: Rates) -> Iter
     for operation, by_name in rates.items():
         text = f"asyncio, {TASKS} tasks, {operation} in Redis: times starsessions' throughput"
         yield Target(text, by_name[OURS] / by_name[THEIRS], 2, at_least=True)
+
+
+#: Django's engine, ours, what ours is called, and how many times faster each operation has to be.
+_DATABASES = (
+    (databases.DJANGOS, databases.OURS, "db on PostgreSQL", {"read": 4, "modify": 3, "login": 3.5}),
+    (DB, DB_OURS, "db on SQLite", {"read": 6, "modify": 6}),
+    (databases.DJANGOS_CACHED, databases.CACHED, "cached_db", {"modify": 2, "login": 3}),
+)
+
+
+def database_targets(operations: Medians) -> Iterator[Target]:
+    """Return the targets of those in databases, if they were measured."""
+    for djangos, ours, name, faster in _DATABASES:
+        for operation, limit in faster.items():
+            for size, taken in operations[operation].items():
+                if ours in taken:
+                    text = f"{name} {operation}, {size} B: times faster than Django's"
+                    yield Target(text, taken[djangos] / taken[ours], limit, at_least=True)
+    for size, taken in operations["read"].items():
+        if databases.CACHED in taken:
+            ratio = taken[databases.CACHED] / taken[databases.RAW_GET]
+            yield Target(f"cached_db read, {size} B: times the raw get", ratio, 1.5)
