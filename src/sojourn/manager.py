@@ -248,6 +248,12 @@ class AsyncCookieManager(CookieSteps[AsyncStore], AsyncManager):
             **settings,
         )
 
+    async def open(self, token: str | None) -> Session:
+        """See :meth:`CookieManager.open`."""
+        if token is None or self.revocable or is_token(token):
+            return await run_async(self.open_steps(token))
+        return self.unsealed(token)
+
     async def commit(
         self, session: Session, *, saves: bool = False, idle_timeout: int | None = None
     ) -> Action:
@@ -255,4 +261,6 @@ class AsyncCookieManager(CookieSteps[AsyncStore], AsyncManager):
         if self.is_stored(session):
             return await super().commit(session, saves=saves, idle_timeout=idle_timeout)
         plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
+        if self.put(session, plan):
+            return plan.decision.action
         return await run_async(self.commit_steps(session, plan))
