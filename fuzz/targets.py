@@ -13,7 +13,6 @@ from sojourn.carriers.chunks import MOST_COOKIES, join_chunks, split_value, stal
 from sojourn.carriers.sealed import LARGEST, SealedCarrier
 from sojourn.cookie import parse_cookies
 from sojourn.manager import CookieManager
-from sojourn.sealing import open_cookie, seal_cookie, sign_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +69,10 @@ def envelope(data: bytes) -> None:
 
 def content(data: bytes) -> None:
     """Open what was sealed here but is no record: no error, and nothing larger than it may be."""
-    for protect in (seal_cookie, sign_cookie):
-        sent = protect(_KEYRING, data)
-        _check(holds=open_cookie(_KEYRING, sent) == data, that="an envelope does not open")
+    envelopes = _CARRIER.envelopes
+    for protect in (envelopes.seal, envelopes.sign):
+        sent = protect(data)
+        _check(holds=envelopes.open(sent) == data, that="an envelope does not open")
         found = _CARRIER.read(_text(sent))
         _check(holds=found is None or len(found[1].payload) <= max(LARGEST, len(data)), that="a bomb")
         _MANAGER.open(_text(sent))

@@ -8,7 +8,7 @@ To rotate, add the new secret at the end everywhere, then move it to the front, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -118,19 +118,20 @@ class Keyring:
 
     def subject_digest(self, subject: str) -> bytes:
         """Return the 32-octet digest under which new records are indexed for ``subject``."""
-        return _digest(self.sealing, subject)
+        return _digest(self.sealing.subject, subject)
 
     def subject_digests(self, subject: str) -> list[bytes]:
         """Return the digests of ``subject`` under every listed secret, the sealing one first."""
-        return [_digest(keys, subject) for keys in self._by_id.values()]
+        return [_digest(keys.subject, subject) for keys in self._by_id.values()]
 
     def __repr__(self) -> str:
         """Show how many secrets there are."""
         return f"<Keyring of {len(self._by_id)}, sealing with {self.sealing.key_id.hex()}>"
 
 
-def _digest(keys: SecretKeys, subject: str) -> bytes:
-    return blake2b(subject.encode("utf-8", "surrogatepass"), key=keys.subject, digest_size=32).digest()
+@lru_cache(maxsize=1024)  # the same user's sessions are written one after the other
+def _digest(key: bytes, subject: str) -> bytes:
+    return blake2b(subject.encode("utf-8", "surrogatepass"), key=key, digest_size=32).digest()
 
 
 def _refuse_weak(secret: bytes, position: int) -> None:

@@ -14,10 +14,7 @@ Authenticated with the payload is what :func:`authenticated` returns.  Not authe
 idle deadline, which moves without re-sealing, and the version, which the store assigns; whoever can write
 to the store can move the first and can put a whole former record back.
 
-A session that travels in its cookie (:mod:`sojourn.carriers`) is sealed in an envelope of the same shape,
-under a key of its own purpose that needs no token, or is readable and signed::
-
-    format 1 octet │ key id 8 │ keyed BLAKE2b of all the rest 32 │ content
+Cookies are sealed elsewhere (:mod:`sojourn.carriers.envelopes`), under keys of a purpose of their own.
 """
 
 from __future__ import annotations
@@ -44,19 +41,13 @@ __all__ = [
     "UnknownSecretError",
     "Unsealed",
     "authenticated",
-    "open_cookie",
-    "seal_cookie",
-    "sign_cookie",
 ]
 
 _FORMAT = b"\x01"
-_SEALED_COOKIE = b"\x02"
-_SIGNED_COOKIE = b"\x03"
 _SALT_AT = 1 + KEY_ID_LENGTH
 _COMMITMENT_AT = _SALT_AT + 24
 _BODY_AT = _COMMITMENT_AT + 20
 _TAG = 16
-_SIGNED_AT = _SALT_AT + 32
 #: Octets an envelope is longer than what is in it.
 OVERHEAD = _BODY_AT + _TAG
 
@@ -162,42 +153,6 @@ class Sealed:
         if keys is None:
             raise UnknownSecretError(_NOT_LISTED)
         return keys
-
-
-def seal_cookie(keyring: Keyring, plain: bytes) -> bytes:
-    """Return the envelope of ``plain``, which a listed secret opens."""
-    keys = keyring.sealing
-    return _seal(plain, _SEALED_COOKIE + keys.key_id, keys.cookie, b"", b"")
-
-
-def sign_cookie(keyring: Keyring, plain: bytes) -> bytes:
-    """Return ``plain``, which everybody can read, with a signature that only a listed secret makes."""
-    keys = keyring.sealing
-    header = _SIGNED_COOKIE + keys.key_id
-    return header + _signature(keys, header, plain) + plain
-
-
-def open_cookie(keyring: Keyring, envelope: bytes) -> bytes:
-    """Return what was sealed or signed; each kind has keys of its own, so neither passes as the other.
-
-    Raises as :meth:`Sealing.open` does.
-    """
-    form = envelope[:1]
-    if form not in {_SEALED_COOKIE, _SIGNED_COOKIE}:
-        raise DecodeError(_REFUSED)
-    keys = keyring.get(envelope[1:_SALT_AT])
-    if keys is None:
-        raise UnknownSecretError(_NOT_LISTED)
-    if form == _SEALED_COOKIE:
-        return _open(envelope, keys.cookie, b"", b"")
-    plain = envelope[_SIGNED_AT:]
-    if not compare_digest(envelope[_SALT_AT:_SIGNED_AT], _signature(keys, envelope[:_SALT_AT], plain)):
-        raise DecodeError(_REFUSED)
-    return plain
-
-
-def _signature(keys: SecretKeys, header: bytes, plain: bytes) -> bytes:
-    return blake2b(header + plain, key=keys.signature, digest_size=32, person=b"sojourn sign").digest()
 
 
 _NOT_LISTED = "the record was sealed under a server secret that is not listed, or is damaged"

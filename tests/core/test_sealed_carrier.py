@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sojourn import Keyring
-from sojourn.carriers import sealed
+from sojourn.carriers import envelopes, sealed
+from sojourn.carriers.envelopes import Envelopes
 from sojourn.carriers.lineage import ID_LENGTH, Lineage
 from sojourn.carriers.sealed import LARGEST, SealedCarrier
 from sojourn.cookie import parse_cookies
+from sojourn.errors import DecodeError
 from sojourn.record import Record
-from sojourn.sealing import Sealed, open_cookie, seal_cookie, sign_cookie
+from sojourn.sealing import Sealed
 from sojourn.token import key_for, new_token
 from sojourn.values import frame
 from tests.core.sites import OLD_SECRET, SECRET
@@ -114,7 +116,33 @@ def test_CVE_2012_3458_equal_sessions_never_make_equal_cookies() -> None:
     carrier = SealedCarrier(keyring=KEYRING)
     values = {carrier.write(LINEAGE, record()) for _ in range(50)}
     assert len(values) == 50
-    assert len({raw(value)[9:33] for value in values}) == 50, "a salt is used twice"
+    assert len({raw(value)[45:57] for value in values}) == 50, "a nonce is used twice"
+    assert len({raw(value)[57:73] for value in values}) == 50, "a key stream is used twice"
+
+
+def test_no_key_seals_more_cookies_than_random_nonces_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envelopes, "_MOST_UNDER_ONE", 10)
+    sealing, opening = Envelopes(KEYRING), Envelopes(KEYRING)
+    made = [sealing.seal(b"a") for _ in range(45)]
+    salts = [envelope[9:25] for envelope in made]
+    assert [salts.count(salt) for salt in dict.fromkeys(salts)] == [10, 10, 10, 10, 5]
+    nonces = [envelope[45:57] for envelope in made]
+    assert len(set(nonces)) == len(nonces)
+    assert {opening.open(envelope) for envelope in made} == {b"a"}
+
+
+def test_ciphers_of_other_processes_are_kept_and_not_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envelopes, "_MOST_KEPT", 3)
+    opening = Envelopes(KEYRING)
+    made = [Envelopes(KEYRING).seal(b"a") for _ in range(8)]
+    for envelope in (*made, *made):
+        assert opening.open(envelope) == b"a"
+        assert 0 < len(opening._kept) <= 3
+    kept = dict(opening._kept)
+    for wrong in (made[0][:20] + b"x" + made[0][21:], made[0][:-1] + b"x", made[0][:50]):
+        with pytest.raises(DecodeError):
+            opening.open(wrong)
+    assert opening._kept == kept, "nothing is kept of what does not open"
 
 
 def test_S1_a_sealed_cookie_shows_nothing_and_a_signed_one_can_be_read() -> None:
@@ -171,7 +199,7 @@ def test_S5_neither_kind_passes_as_another(carrier: SealedCarrier, form: bytes) 
 
 def test_S5_what_was_sealed_for_a_store_is_no_cookie_and_the_other_way_round() -> None:
     carrier, stored = SealedCarrier(keyring=KEYRING), Sealed(KEYRING)
-    plain = open_cookie(KEYRING, raw(carrier.write(LINEAGE, record())))
+    plain = Envelopes(KEYRING).open(raw(carrier.write(LINEAGE, record())))
     for envelope in (
         stored.seal(plain, "", b""),
         stored.seal(plain, new_token(), b""),
@@ -267,7 +295,7 @@ def test_whatever_is_sent_is_no_session_and_no_error(value: str) -> None:
 @given(st.binary(max_size=300))
 def test_not_even_what_was_sealed_here_but_is_no_session_raises(plain: bytes) -> None:
     carrier = SealedCarrier(keyring=KEYRING)
-    for envelope in (seal_cookie(KEYRING, plain), sign_cookie(KEYRING, plain)):
+    for envelope in (carrier.envelopes.seal(plain), carrier.envelopes.sign(plain)):
         carrier.read(text(envelope))
 
 
@@ -288,7 +316,7 @@ def test_compressed_sessions_have_sizes_in_steps_of_256() -> None:
     for count in range(1025, 9000, 37):
         payload = bytes(chance.choice(b"abcdefgh") for _ in range(count))
         value = carrier.write(LINEAGE, record(payload))
-        plain = open_cookie(KEYRING, raw(value))
+        plain = Envelopes(KEYRING).open(raw(value))
         assert len(plain) % 256 == 0
         assert carrier.read(value) == (LINEAGE, record(payload))
         seen.add(len(plain))
@@ -309,18 +337,18 @@ def test_compression_can_be_turned_off() -> None:
     assert long - empty == 5000
 
 
-@pytest.mark.parametrize("protect", [seal_cookie, sign_cookie])
+@pytest.mark.parametrize("protect", [Envelopes.seal, Envelopes.sign])
 @pytest.mark.parametrize("size", [LARGEST + 1, 100 << 20])
 def test_D4_a_bomb_is_no_session_even_if_it_was_sealed_here(
-    protect: Callable[[Keyring, bytes], bytes], size: int
+    protect: Callable[[Envelopes, bytes], bytes], size: int
 ) -> None:
     carrier = SealedCarrier(keyring=KEYRING)
-    plain = open_cookie(KEYRING, raw(carrier.write(LINEAGE, record(b"a" * 2000))))
+    plain = Envelopes(KEYRING).open(raw(carrier.write(LINEAGE, record(b"a" * 2000))))
     head = plain[: sealed._FIELDS.size + 32]
     deflate = zlib.compressobj(9, wbits=-15)
     squeezed = b"".join(deflate.compress(bytes(1 << 20)) for _ in range(size >> 20))
     squeezed += deflate.compress(bytes(size % (1 << 20))) + deflate.flush()
-    assert carrier.read(text(protect(KEYRING, head + squeezed))) is None
+    assert carrier.read(text(protect(carrier.envelopes, head + squeezed))) is None
     deflate = zlib.compressobj(9, wbits=-15)
     largest = deflate.compress(bytes(LARGEST)) + deflate.flush()
-    assert carrier.read(text(protect(KEYRING, head + largest))) == (LINEAGE, record(bytes(LARGEST)))
+    assert carrier.read(text(protect(carrier.envelopes, head + largest))) == (LINEAGE, record(bytes(LARGEST)))

@@ -19,13 +19,14 @@ import logging
 import struct
 import zlib
 from binascii import a2b_base64, b2a_base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from sojourn.carriers.envelopes import Envelopes
 from sojourn.carriers.lineage import ID_LENGTH, Lineage
 from sojourn.errors import DecodeError
 from sojourn.record import Record
-from sojourn.sealing import UnknownSecretError, open_cookie, seal_cookie, sign_cookie
+from sojourn.sealing import UnknownSecretError
 from sojourn.token import key_for
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class SealedCarrier:
     signed: bool = False
     #: Whether sessions of more than 1 KB are compressed.  Either is read.
     compress: bool = True
+    envelopes: Envelopes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make ready to seal."""
+        object.__setattr__(self, "envelopes", Envelopes(self.keyring))
 
     @staticmethod
     def accepts(value: str) -> bool:
@@ -89,8 +95,8 @@ class SealedCarrier:
         plain = head + (record.subject or b"") + record.payload
         if self.compress and len(record.payload) > _WORTH_COMPRESSING:
             plain = _compressed(plain, len(plain) - len(record.payload))
-        protect = sign_cookie if self.signed else seal_cookie
-        return _encoded(protect(self.keyring, plain))
+        protect = self.envelopes.sign if self.signed else self.envelopes.seal
+        return _encoded(protect(plain))
 
     def read(self, value: str) -> tuple[Lineage, Record] | None:
         """Return what ``value`` carries; ``None`` for anything that was not written here, to the byte.
@@ -101,7 +107,7 @@ class SealedCarrier:
         if envelope is None:
             return None
         try:
-            return self._parse(open_cookie(self.keyring, envelope))
+            return self._parse(self.envelopes.open(envelope))
         except UnknownSecretError as error:
             logger.info("a session's cookie is no session: %s", error)
         except (DecodeError, struct.error):
