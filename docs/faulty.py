@@ -142,4 +142,27 @@ SESSION_ENGINE = "django.contrib.sessions.backends.file"
 REMEDIES = {
     "sojourn.E001": "What is wrong, and what to write, is what the message says.",
     "sojourn.W002": "Run `manage.py migrate`, with `--database` if the table is not in `default`.",
+    # What only servers can say; the lines are those of the server's own configuration.
+    "sojourn.E101": "Start the server, open the way to it, or correct its address.",
+    "sojourn.E102": "Install the version that is named, or a later one.",
+    "sojourn.E103": "Run `manage.py migrate`, with `--database` if the table is not in `default`.",
+    "sojourn.E104": "Start the site, or correct the address given to `--site`.",
+    "sojourn.W103": "Run the server nearer to the application: on the same machine, or in the same zone.",
+    "sojourn.W104": "Let both machines take the time from the network: `timedatectl set-ntp true`.",
+    "sojourn.W105": "Raise `-I` in `/etc/memcached.conf` to what the finding says, and restart memcached.",
+    "sojourn.W106": "Raise `-m` in `/etc/memcached.conf` to what the finding says, and restart memcached.",
+    "sojourn.W107": "Give it more memory: `-m` of memcached, `maxmemory` of Redis.",
+    "sojourn.W108": "`maxmemory-policy noeviction` in `redis.conf`. A full server then refuses to save, "
+    "which is an error that is seen, and reads go on.",
+    "sojourn.W109": "`appendonly yes` in `redis.conf`.",
+    "sojourn.W110": "Create the indexes with the statements the finding names.",
+    "sojourn.W111": "`VACUUM` the table once, and let autovacuum come more often, by the statement the "
+    "finding names. A transaction that is open for hours keeps it from clearing: "
+    "`SELECT * FROM pg_stat_activity ORDER BY xact_start`.",
+    "sojourn.W112": "Run `manage.py sojourn_purge` once. Sojourn's stores purge a little with every tenth "
+    "new session: so many are left over only where few sessions begin.",
+    "sojourn.W113": "Let transactions be `read committed`, in `OPTIONS` or in the database.",
+    "sojourn.W114": "Let headers be longer: `large_client_header_buffers` in nginx, `LimitRequestFieldSize` "
+    'in Apache, `--limit-request-field_size` of gunicorn. Or lower `SOJOURN["MAX_COOKIES"]`.',
+    "sojourn.I101": "`appendonly yes` in `redis.conf`, which writes each second.",
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sojourn.errors import ConfigurationError, SessionError
 from sojourn.lifecycle import PURGE_RATE
 from sojourn.operations.check import Severity, findings
+from sojourn.operations.check.live.site import site_findings
 from sojourn.operations.check.reading import read
 from sojourn.operations.check.rendering import as_json, as_text
 from sojourn.operations.plan import ENGINES, Load, Node, needs_of, report
@@ -19,6 +20,8 @@ from sojourn.stores.from_url import open_store, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sojourn.operations.check import Finding, Settings
 
 __all__ = ["main"]
 
@@ -64,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=_LEVELS,
         default=str(Severity.WARNING),
         help="the least severity that is a failure: info, warning (default) or error",
+    )
+    check.add_argument(
+        "--live", action="store_true", help="ask the servers that the settings name, too; needs Django"
+    )
+    check.add_argument(
+        "--site",
+        metavar="URL",
+        help="ask the site, too, whether it takes cookies as large as sessions in cookies may be",
     )
     check.set_defaults(run=_check)
     purging = commands.add_parser(
@@ -142,11 +153,28 @@ def _check(given: argparse.Namespace) -> int:
     if not given.settings:
         raise ConfigurationError("which settings? Name their file or module, or set DJANGO_SETTINGS_MODULE")
     reading = read(given.settings)
-    found = [*reading.findings, *(findings(reading.settings) if reading.settings is not None else ())]
-    print(_FORMATS[given.format](reading.source, found, reading.unread))  # noqa: T201 - a command line talks
+    found, unread = list(reading.findings), list(reading.unread)
+    project = reading.settings
+    if project is not None:
+        found += findings(project)
+        if given.live:
+            answered, unasked = _ask_servers(project)
+            found += answered
+            unread += unasked
+        if given.site is not None and project.kind == "signed_cookies":
+            found += site_findings(given.site, cookies=int(project.options.get("MAX_COOKIES") or 1))
+    print(_FORMATS[given.format](reading.source, found, unread))  # noqa: T201 - a command line talks
     if any(finding.severity >= Severity[given.fail_level.upper()] for finding in found):
         return _FOUND
-    return _NOT_CHECKED if reading.unread else _NOTHING
+    return _NOT_CHECKED if unread else _NOTHING
+
+
+def _ask_servers(project: Settings) -> tuple[list[Finding], list[str]]:
+    try:
+        from sojourn.django.live import ask_servers  # noqa: PLC0415 - only this needs Django
+    except ImportError as error:
+        raise ConfigurationError(f"--live needs {error.name}; run it where the project runs") from error
+    return ask_servers(project)
 
 
 def _purge(given: argparse.Namespace) -> int:
