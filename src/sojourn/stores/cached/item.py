@@ -68,13 +68,13 @@ def decode(key: str, value: bytes) -> Copy | bytes:
     info_at = _HEAD.size + subject_size
     payload_at = info_at + info_size
     record = Record(
-        key=key,
-        payload=value[payload_at:],
-        created_at=created_at,
-        idle_deadline=idle_deadline,
-        absolute_deadline=absolute if present & _HAS_ABSOLUTE_DEADLINE else None,
-        subject=value[_HEAD.size : info_at] if present & _HAS_SUBJECT else None,
-        info=value[info_at:payload_at],
-        version=Version(origin, counter),
+        key,
+        value[payload_at:],
+        created_at,
+        idle_deadline,
+        absolute if present & _HAS_ABSOLUTE_DEADLINE else None,
+        value[_HEAD.size : info_at] if present & _HAS_SUBJECT else None,
+        value[info_at:payload_at],
+        Version(origin, counter),
     )
     return Copy(record, lease_until)

@@ -309,12 +309,12 @@ def _record(row: Sequence[Any]) -> Record:
     key, payload, created_at, idle_deadline, absolute_deadline, subject, info, origin, counter = row
     # Some drivers return memory views.
     return Record(
-        key=bytes(key).hex(),
-        payload=bytes(payload),
-        created_at=created_at,
-        idle_deadline=idle_deadline,
-        absolute_deadline=absolute_deadline,
-        subject=None if subject is None else bytes(subject),
-        info=b"" if info is None else bytes(info),
-        version=Version(origin, counter),
+        bytes(key).hex(),
+        bytes(payload),
+        created_at,
+        idle_deadline,
+        absolute_deadline,
+        None if subject is None else bytes(subject),
+        b"" if info is None else bytes(info),
+        Version(origin, counter),
     )
