@@ -27,6 +27,7 @@ __all__ = [
     "DICT",
     "EMBEDDED",
     "FILE",
+    "FIRST",
     "LOCMEM",
     "MEMORY",
     "SEALED",
@@ -43,6 +44,7 @@ DB_OURS = "Sojourn db (SQLite WAL)"
 COOKIES = "Django signed_cookies"
 MEMORY = "Sojourn memory"
 SEALED = "Sojourn signed_cookies"
+FIRST = "Sojourn signed_cookies, first time"
 EMBEDDED = "Sojourn embedded"
 CORE = "Sojourn embedded, no Django"
 DICT = "raw dict"
@@ -178,6 +180,7 @@ def contenders(folder: Path) -> dict[str, Contender]:
         DB_OURS: DjangoEngine("sojourn.django.backends.db"),
         COOKIES: DjangoEngine("django.contrib.sessions.backends.signed_cookies"),
         SEALED: DjangoEngine("sojourn.django.backends.signed_cookies"),
+        FIRST: DjangoEngine("bench.engines.sojourn_cookies_first"),
         MEMORY: DjangoEngine("sojourn.django.backends.cache"),
         EMBEDDED: DjangoEngine("sojourn.django.backends.embedded"),
         CORE: Core(Manager(store, keyring, subject_of=_user)),

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 import django
 
 from bench import profile
-from bench.contenders import COOKIES, CORE, DB, DB_OURS, DICT, EMBEDDED, FILE, LOCMEM, MEMORY, SEALED, SQLITE
+from bench.contenders import (
+    COOKIES,
+    CORE,
+    DB,
+    DB_OURS,
+    DICT,
+    EMBEDDED,
+    FILE,
+    FIRST,
+    LOCMEM,
+    MEMORY,
+    SEALED,
+    SQLITE,
+)
 from bench.data import SIZES
 from bench.databases import CACHED, CONNECTING, DJANGOS, DJANGOS_CACHED, OURS, RAW, RAW_GET
 from bench.networked import KEPT_OPEN, MEMCACHED, PYMEMCACHE, RAW_MEMCACHED, RAW_REDIS, REDIS, REDIS_CACHE
@@ -38,7 +51,7 @@ _GROUPS: Final = (
     ((DJANGOS, OURS, RAW), DJANGOS, RAW),
     ((DJANGOS + CONNECTING, OURS + CONNECTING), DJANGOS + CONNECTING, None),
     ((DJANGOS_CACHED, CACHED, RAW_GET), DJANGOS_CACHED, RAW_GET),
-    ((COOKIES, SEALED), COOKIES, None),
+    ((COOKIES, SEALED, FIRST), COOKIES, None),
     ((NONE,), None, None),
 )
 
