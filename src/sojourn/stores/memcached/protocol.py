@@ -50,6 +50,10 @@ class Witness(NamedTuple):
     pool: object
     number: int
 
+    def speaks_for(self, pool: object, number: int) -> bool:
+        """Whether the connection of this number can tell."""
+        return self.pool is pool and number <= self.number
+
 
 class Exchange(NamedTuple):
     """One round trip to the node of a key."""
@@ -121,44 +125,47 @@ def delete_unchanged(key: bytes, *, cas: int, witness: Witness) -> Exchange:
 
 
 class Replies:
-    """Takes bytes as they come in until there are ``expected`` replies."""
+    """Takes replies out of the bytes of one connection, as they come in."""
 
-    __slots__ = ("_at", "_buffer", "_expected", "found")
+    __slots__ = ("_rest",)
 
-    def __init__(self, expected: int) -> None:
-        self._expected = expected
-        self._buffer = b""
-        self._at = 0
-        self.found: list[Reply] = []
+    def __init__(self) -> None:
+        self._rest = b""
 
-    def feed(self, data: bytes) -> bool:
-        """Take ``data``; return whether that was the last of it.
+    def feed(self, data: bytes) -> list[Reply]:
+        """Take ``data``, return the replies that are whole now.
 
         Raises ``RefusedError`` and ``GarbledReplyError``, after which the connection has to be closed.
         """
-        buffer = self._buffer = self._buffer + data if self._buffer else data
-        while len(self.found) < self._expected:
-            end = buffer.find(b"\r\n", self._at)
+        buffer = self._rest + data if self._rest else data
+        found: list[Reply] = []
+        at, size = 0, len(buffer)
+        while at < size:
+            end = buffer.find(b"\r\n", at)
             if end < 0:
-                if len(buffer) - self._at > _LONGEST_HEADER:
+                if size - at > _LONGEST_HEADER:
                     raise GarbledReplyError
-                return False
-            match = _HEADER.fullmatch(buffer, self._at, end)
+                break
+            match = _HEADER.fullmatch(buffer, at, end)
             if match is None:
-                if _REFUSAL.fullmatch(buffer, self._at, end):
-                    raise RefusedError(buffer[self._at : end].decode())
+                if _REFUSAL.fullmatch(buffer, at, end):
+                    raise RefusedError(buffer[at:end].decode())
                 raise GarbledReplyError
-            status, size, flags = match.groups()
-            value, after = b"", end + 2
-            if size is not None:
-                start, after = after, after + int(size) + 2
-                if len(buffer) < after:
-                    return False
-                value, status = buffer[start : after - 2], b"VA"
+            status, length, flags = match.groups()
+            after = end + 2
+            if length is None:
+                found.append(Reply(status, b"", flags))
+            else:
+                start, after = after, after + int(length) + 2
+                if size < after:
+                    break
                 if buffer[after - 2 : after] != b"\r\n":
                     raise GarbledReplyError
-            self.found.append(Reply(status, value, flags))
-            self._at = after
-        if self._at != len(buffer):
-            raise GarbledReplyError
-        return True
+                found.append(Reply(b"VA", buffer[start : after - 2], flags))
+            at = after
+        self._rest = buffer[at:]
+        return found
+
+    def is_empty(self) -> bool:
+        """Whether there is no reply half come."""
+        return not self._rest

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import select
 import socket
-import ssl
-import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from sojourn.errors import StoreError
-from sojourn.stores.memcached.connections import Connections
+from sojourn.stores.lines import AllBusyError, Line, Pool
 from sojourn.stores.memcached.faults import FAILURES, all_busy, closed, translated
 from sojourn.stores.memcached.nodes import owner
 from sojourn.stores.memcached.operations import Operations
-from sojourn.stores.memcached.protocol import Replies
+from sojourn.stores.memcached.protocol import Answer, GarbledReplyError, Replies, Witness
 
 if TYPE_CHECKING:
-    from sojourn.clock import Clock
+    import ssl
+    from collections.abc import Callable
+
     from sojourn.record import Record, Version
     from sojourn.stores.memcached.nodes import Node
     from sojourn.stores.memcached.operations import Steps
-    from sojourn.stores.memcached.protocol import Answer, Exchange, Reply
+    from sojourn.stores.memcached.protocol import Exchange, Reply
 
 __all__ = ["MemcachedStore"]
 
 T = TypeVar("T")
-
-_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class MemcachedStore(Operations):
@@ -52,8 +49,9 @@ class MemcachedStore(Operations):
     """
 
     def _prepare(self) -> None:
-        self._pools = [
-            (str(node).encode(), _Pool(node, self._max_connections, self._timeout, self._tls))
+        self._closed = False
+        self._servers = [
+            (str(node).encode(), _Server(node, self._max_connections, self._tls, self._clock.monotonic))
             for node in self.nodes
         ]
 
@@ -87,166 +85,121 @@ class MemcachedStore(Operations):
 
     def close(self) -> None:
         """Close the connections; later operations raise ``StoreUnavailableError``."""
-        for _, pool in self._pools:
-            pool.close()
+        self._closed = True
+        for _, server in self._servers:
+            server.close()
 
     def _run(self, steps: Steps[T]) -> T:
-        clock = self._clock
-        deadline = clock.monotonic() + self._timeout
-        answer: Answer | None = None
-        error: StoreError | None = None
+        if self._closed:
+            raise closed()
+        until = self._clock.monotonic() + self._timeout
         try:
+            exchange = next(steps)
             while True:
-                exchange = steps.send(answer) if error is None else steps.throw(error)
-                error = None
                 try:
-                    answer = owner(exchange.key, self._pools).exchange(exchange, clock, deadline)
-                except StoreError as raised:
-                    error = raised
+                    answer = self._exchange(exchange, owner(exchange.key, self._servers), until)
+                except StoreError as error:
+                    exchange = steps.throw(error)
+                else:
+                    exchange = steps.send(answer)
         except StopIteration as stop:
             result: T = stop.value
             return result
 
-
-class _Pool(Connections["_Connection"]):
-    """The connections of all threads to one server."""
-
-    def __init__(self, node: Node, size: int, timeout: float, tls: ssl.SSLContext | None) -> None:
-        super().__init__(node, size, timeout, tls)
-        self._room = threading.Semaphore(size)
-
-    def exchange(self, exchange: Exchange, clock: Clock, deadline: float) -> Answer | None:
+    def _exchange(self, exchange: Exchange, server: _Server, until: float) -> Answer | None:
         """Return the answer, ``None`` if the connection cannot stand for the exchange's witness.
 
         Raises ``StoreUnavailableError``, ``StoreTimeoutError``, ``PayloadTooLargeError``.
         """
-        room = self._room
-        if not room.acquire(timeout=max(0.0, deadline - clock.monotonic())):
-            raise all_busy(self._node, self._size, self._timeout)
+        newest = server.newest
         try:
-            return self._exchange(exchange, clock, deadline)
+            connection = server.borrow(until)
+            witness = exchange.witness
+            if witness is not None and not witness.speaks_for(server, connection.number):
+                server.give_back(connection)
+                return None
+            try:
+                replies = connection.exchange(exchange, until)
+            except BaseException:
+                server.drop(connection)
+                raise
+        except AllBusyError as error:
+            raise all_busy(server.node, self._max_connections, self._timeout) from error
         except FAILURES as error:
-            raise translated(error, self._node, self._timeout) from error
-        finally:
-            room.release()
-
-    def _exchange(self, exchange: Exchange, clock: Clock, deadline: float) -> Answer | None:
-        if self._closed:
-            raise closed()
-        newest = self.newest
-        connection = self.idle_one()
-        if connection is None:
-            connection = self.opened(_Connection(_connect(self._node, self._tls, clock, deadline)))
-        if not self.vouches(connection, exchange):
-            self.give_back(connection)
-            return None
-        try:
-            replies = connection.exchange(exchange, clock, deadline)
-        except BaseException:  # the rest of a reply may still come: nobody else is to get it
-            connection.abort()
-            raise
-        return self.answered(connection, replies, newest)
-
-    def close(self) -> None:
-        self._closed = True
-        self.abort_idle()
-
-    def after_fork_in_child(self) -> None:
-        self._room = threading.Semaphore(self._size)
-        self.abort_idle()  # the child's copies
+            raise translated(error, server.node, self._timeout) from error
+        server.give_back(connection)
+        return Answer(replies, Witness(server, max(newest, connection.number)))
 
 
-class _Connection:
-    """A :class:`~.connections.Connection`.
+class _Server(Pool["_Connection"]):
+    """One memcached, and the connections of all threads to it."""
 
-    It never blocks: waiting is asking ``poll`` with the time left, and most often a send needs none.
-    """
+    def __init__(
+        self, node: Node, most: int, tls: ssl.SSLContext | None, monotonic: Callable[[], float]
+    ) -> None:
+        super().__init__(self._reach, most, monotonic)
+        self.node = node
+        self._tls = tls
 
-    __slots__ = ("_pending", "_poll", "_socket", "number")
+    def _reach(self, until: float) -> _Connection:
+        return _Connection(_connected(self.node, self._tls, self._monotonic, until), self._monotonic)
 
-    def __init__(self, connected: socket.socket) -> None:
-        connected.setblocking(False)  # noqa: FBT003 - positional only
-        self._socket = connected
-        poll = select.poll()
-        poll.register(connected, select.POLLIN)
-        self._poll = poll.poll
-        #: Whether bytes are here already, decrypted.
-        self._pending = connected.pending if isinstance(connected, ssl.SSLSocket) else _nothing
+
+class _Connection(Line):
+    """One connection, used by one thread at a time."""
+
+    __slots__ = ("_replies", "number")
+
+    def __init__(self, connected: socket.socket, monotonic: Callable[[], float]) -> None:
+        super().__init__(connected, monotonic)
+        self._replies = Replies()
         self.number = 0
 
-    def is_quiet(self) -> bool:
-        return not self._poll(0)
-
-    def exchange(self, exchange: Exchange, clock: Clock, deadline: float) -> list[Reply]:
+    def exchange(self, exchange: Exchange, until: float) -> list[Reply]:
         """Send the request, return the replies."""
-        self._send(exchange.request, clock, deadline)
-        replies = Replies(exchange.replies)
-        while True:
-            if not self._pending() and not self._poll(_left(clock, deadline) * 1000):
-                continue
-            try:
-                data = self._socket.recv(65536)
-            except _NOT_YET:
-                continue
-            if not data:
-                raise EOFError
-            if replies.feed(data):
-                return replies.found
-
-    def _send(self, request: bytes, clock: Clock, deadline: float) -> None:
-        while True:
-            try:
-                sent = self._socket.send(request)
-            except _NOT_YET:
-                sent = 0
-            if sent == len(request):
-                return
-            request = request[sent:]
-            waiting = select.poll()
-            waiting.register(self._socket, select.POLLOUT)
-            waiting.poll(_left(clock, deadline) * 1000)
-
-    def abort(self) -> None:
-        self._socket.close()
+        self.send(exchange.request, until)
+        feed, expected = self._replies.feed, exchange.replies
+        found = feed(self.receive(until))
+        while len(found) < expected:
+            found += feed(self.receive(until))
+        if len(found) > expected or not self._replies.is_empty():
+            raise GarbledReplyError
+        return found
 
 
-def _nothing() -> int:
-    return 0
+def _connected(
+    node: Node, tls: ssl.SSLContext | None, monotonic: Callable[[], float], until: float
+) -> socket.socket:
+    def left() -> float:
+        seconds = until - monotonic()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
 
+    def connected(family: int, address: object) -> socket.socket:
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.settimeout(left())
+            made.connect(address)  # type: ignore[arg-type]
+        except BaseException:
+            made.close()
+            raise
+        return made
 
-def _left(clock: Clock, deadline: float) -> float:
-    left = deadline - clock.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _connect(node: Node, tls: ssl.SSLContext | None, clock: Clock, deadline: float) -> socket.socket:
     if node.path is not None:
-        return _connected(socket.AF_UNIX, node.path, clock, deadline)
+        return connected(socket.AF_UNIX, node.path)
     failure: OSError | None = None
     for family, _, _, _, address in socket.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM):
         try:
-            connected = _connected(family, address, clock, deadline)
+            made = connected(family, address)
         except OSError as error:
             failure = error
             continue
         try:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.settimeout(_left(clock, deadline))
-            return connected if tls is None else tls.wrap_socket(connected, server_hostname=node.host)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.settimeout(left())
+            return made if tls is None else tls.wrap_socket(made, server_hostname=node.host)
         except BaseException:
-            connected.close()
+            made.close()
             raise
     raise failure or OSError("no address")
-
-
-def _connected(family: int, address: object, clock: Clock, deadline: float) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.settimeout(_left(clock, deadline))
-        made.connect(address)  # type: ignore[arg-type]
-    except BaseException:
-        made.close()
-        raise
-    return made

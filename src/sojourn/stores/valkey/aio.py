@@ -17,14 +17,15 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelMan
 from redis.exceptions import ResponseError
 
 from sojourn.errors import StoreError
-from sojourn.stores.valkey.connections import NO_LIMIT, SENTINEL_SHARE
-from sojourn.stores.valkey.faults import NotThePrimaryError, all_busy, closed, translated
+from sojourn.stores.channels import Channel, Shared
+from sojourn.stores.valkey.connections import NO_LIMIT, NOT_YET, SENTINEL_SHARE, checked, packed, reader
+from sojourn.stores.valkey.faults import NotThePrimaryError, closed, translated
 from sojourn.stores.valkey.nodes import Primary
 from sojourn.stores.valkey.operations import Operations
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
@@ -39,9 +40,9 @@ T = TypeVar("T")
 class AsyncValkeyStore(Operations):
     """:class:`ValkeyStore` for asyncio: the same arguments, the same sessions.
 
-    May be used from several event loops; each has connections of its own.  The connection of a cancelled call
-    is closed, for the reply may still come; a cancelled call of several steps, which only a Cluster needs, is
-    brought to its end before the cancellation goes on.
+    May be used from several event loops; each has one connection to each server, which all its tasks share:
+    ``max_connections`` bounds nothing here.  The reply to a cancelled call is read and dropped; a cancelled
+    call of several steps, which only a Cluster needs, is brought to its end before the cancellation goes on.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class AsyncValkeyStore(Operations):
             clock=clock,
         )
         self._closed = False
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Place, _Server]]
+        self._loops = WeakKeyDictionary()
         self._inherited: object = None
 
     # Store
@@ -111,10 +113,8 @@ class AsyncValkeyStore(Operations):
     async def close(self) -> None:
         """Close the connections of this event loop; later operations raise ``StoreUnavailableError``."""
         self._closed = True
-        connections = self._loops.pop(asyncio.get_running_loop(), None)
-        if connections is not None:
-            for pool in connections.pools.values():
-                await pool.aclose()
+        for server in self._loops.pop(asyncio.get_running_loop(), {}).values():
+            await server.close()
 
     # SubjectIndex
 
@@ -140,18 +140,21 @@ class AsyncValkeyStore(Operations):
             raise
 
     async def _run(self, steps: Steps[T]) -> T:
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        connections = self._connections()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await connections.room.acquire()
-        except TimeoutError as error:
-            raise all_busy(self._max_connections, self._timeout) from error
+        if self._closed:
+            raise closed()
+        loop = asyncio.get_running_loop()
+        servers = self._loops.get(loop)
+        if servers is None:
+            servers = self._loops[loop] = {}
+        until = loop.time() + self._timeout
         try:
             request = next(steps)
             while True:
+                server = servers.get(request.place)
+                if server is None:
+                    server = servers[request.place] = _Server(request.place, self._access, self._timeout)
                 try:
-                    reply = await self._exchange(request, connections, deadline)
+                    reply = await self._exchange(request, server, until)
                 except (StoreError, ResponseError) as error:
                     request = steps.throw(error)
                 else:
@@ -159,72 +162,85 @@ class AsyncValkeyStore(Operations):
         except StopIteration as stop:
             result: T = stop.value
             return result
-        finally:
-            connections.room.release()
 
-    async def _exchange(self, request: Request, connections: _Connections, deadline: float) -> Any:
+    async def _exchange(self, request: Request, server: _Server, until: float) -> Any:
         """Return the reply.  Raises ``ResponseError`` if it is a refusal, else ``StoreUnavailableError``."""
         if request.share < 1:
             now = asyncio.get_running_loop().time()
-            deadline = now + (deadline - now) * request.share
+            until = now + (until - now) * request.share
         is_sent = False
         try:
-            async with asyncio.timeout_at(deadline):
-                pool = connections.pool_to(request.place, self._access, self._timeout)
-                connection = await pool.get_connection()
-                try:
-                    is_sent = True
-                    if request.asking:
-                        await connection.send_command("ASKING")
-                        await connection.read_response()
-                    await connection.send_command(*request.words)
-                    return await connection.read_response()
-                except ResponseError:
-                    raise
-                except BaseException:  # the rest of a reply may still come: nobody else is to get it
-                    await connection.disconnect(nowait=True)
-                    raise
-                finally:
-                    await pool.release(connection)
+            channel = await server.get(until)
+            is_sent = True
+            replies = await channel.ask(packed(request), 1 + request.asking, until)
+            try:
+                return checked(replies[-1], request.place)
+            except ResponseError:
+                raise
+            except Exception:
+                channel.abort()
+                raise
         except ResponseError:
             raise
-        except Exception as error:  # redis-py's parsers raise anything when they are fed garbage
+        except Exception as error:  # whatever a parser raises when it is fed garbage
             raise translated(error, request.place, self._timeout, is_sent=is_sent) from error
 
-    def _connections(self) -> _Connections:
-        if self._closed:
-            raise closed()
-        loop = asyncio.get_running_loop()
-        connections = self._loops.get(loop)
-        if connections is None:
-            connections = self._loops[loop] = _Connections(self._max_connections)
-        return connections
-
     def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent: kept, neither used nor closed.
-
-        To close them here would tell the parent's event loop, which shares its selector, to forget them.
-        """
+        """Leave the connections to the parent: kept, neither used nor closed."""
         self._inherited = (self._inherited, list(self._loops.values()))
         self._loops = WeakKeyDictionary()
 
 
-class _Connections:
-    """Those of one event loop."""
+class _Server(Shared[Channel[Any]]):
+    """A server, or whom Sentinels name, and the channel of an event loop to it."""
 
-    def __init__(self, most: int) -> None:
-        self.room = asyncio.Semaphore(most)
-        self.pools: dict[Place, ConnectionPool] = {}
+    def __init__(self, place: Place, access: Access, timeout: float) -> None:
+        super().__init__(self._reach)
+        self._made = _pool_to(place, access, timeout)
 
-    def pool_to(self, place: Place, access: Access, timeout: float) -> ConnectionPool:
-        """Return the pool of connections to ``place``."""
-        pool = self.pools.get(place)
-        if pool is None:
-            pool = self.pools[place] = _pool_to(place, access, timeout)
-        return pool
+    async def _reach(self) -> Channel[Any]:
+        connection: Any = self._made.make_connection()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        channel: Channel[Any] = Channel(_Replies())
+        connection.hand_over(channel)
+        return channel
+
+    async def close(self) -> None:
+        """Close the channel, and what Sentinels are asked by."""
+        await super().close()
+        await self._made.aclose()
 
 
-class _TlsConnection(Connection):
+class _Replies:
+    """What takes replies out of a channel's bytes."""
+
+    def __init__(self) -> None:
+        self._reader = reader()
+
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """See :meth:`Replies.feed <sojourn.stores.channels.Replies.feed>`."""
+        self._reader.feed(data)
+        return iter(self._reader.gets, NOT_YET)
+
+
+class _Connection(AbstractConnection):
+    """A connection that gives its streams away when it has greeted the server."""
+
+    def hand_over(self, channel: Channel[Any]) -> None:
+        """Let ``channel`` have the way that is open."""
+        writer, self._reader, self._writer = self._writer, None, None
+        if writer is None:
+            raise EOFError
+        writer.transport.set_protocol(channel)
+        channel.connection_made(writer.transport)
+        channel.keep(writer)  # which would close it when it is forgotten
+
+
+class _TlsConnection(_Connection, Connection):
     """A connection that may speak TLS, as the context it is given says.  The store minds the time."""
 
     def __init__(self, *, tls: ssl.SSLContext | None, **settings: Any) -> None:
@@ -233,6 +249,10 @@ class _TlsConnection(Connection):
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {**super()._connection_arguments(), "ssl": self._tls}
+
+
+class _UnixConnection(_Connection, UnixDomainSocketConnection):
+    """To a socket in the file system."""
 
 
 class _PrimaryConnection(SentinelManagedConnection, _TlsConnection):
@@ -267,7 +287,7 @@ def _pool_to(place: Place, access: Access, timeout: float) -> ConnectionPool:
             **settings,
         )
     if place.path is not None:
-        return ConnectionPool(UnixDomainSocketConnection, path=place.path, **settings)
+        return ConnectionPool(_UnixConnection, path=place.path, **settings)
     return ConnectionPool(_TlsConnection, host=place.host, port=place.port, tls=access.tls, **settings)
 
 

@@ -46,6 +46,7 @@ _WORDS: Final = {
     "BUSY": "a script keeps it busy: wait, or end that by SCRIPT KILL",
     "WRONGTYPE": "another application keeps something else under our names: choose another key_prefix",
 }
+_HUNG_UP: Final = "hung up; check that it runs, and whether it expects TLS"
 _WORD: Final = re.compile("[A-Z]{2,16}")
 
 
@@ -85,6 +86,8 @@ def translated(error: Exception, place: Place, timeout: float, *, is_sent: bool)
 
 
 def _said(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return _HUNG_UP
     if isinstance(error, sentinel.MasterNotFoundError | aio_sentinel.MasterNotFoundError):
         return "is not known to any Sentinel that answers; check that name and that the Sentinels run"
     if not isinstance(error, exceptions.ConnectionError | OSError):
@@ -94,7 +97,7 @@ def _said(error: Exception) -> str:
         return "is a replica now; the next request asks the Sentinels again"
     reason = getattr(below, "strerror", None)
     if reason is None:
-        return "hung up; check that it runs, and whether it expects TLS"
+        return _HUNG_UP
     return f"cannot be reached ({reason}); check that it runs and listens there"
 
 

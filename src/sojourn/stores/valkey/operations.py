@@ -6,11 +6,9 @@ As generators that yield a :class:`~sojourn.stores.valkey.routing.Request` and a
 
 from __future__ import annotations
 
-import os
 import re
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NoReturn
-from weakref import WeakSet
 
 from redis.exceptions import NoScriptError
 
@@ -24,6 +22,7 @@ from sojourn.errors import (
     StoreUnavailableError,
 )
 from sojourn.record import Version
+from sojourn.stores.lines import forget_after_fork
 from sojourn.stores.valkey import scripts
 from sojourn.stores.valkey.item import ForeignItemError, decode, encode, instant_bytes, version_bytes
 from sojourn.stores.valkey.nodes import Access, Primary, nodes_of
@@ -104,7 +103,7 @@ class Operations:
         self._max_connections = max_connections
         self._cap = max_sessions_per_subject
         self._clock: Clock = SystemClock() if clock is None else clock
-        _stores.add(self)
+        forget_after_fork(self)
 
     def _begin_keys_with(self, prefix: str) -> None:
         self._prefix = prefix.encode()
@@ -119,18 +118,16 @@ class Operations:
     # Store
 
     def _create(self, record: Record, *, moved_from: str | None = None) -> Steps[Version]:
-        key = self._key(record.key)
-        version = Version.first()
-        until = yield from self._index_first(record)
-        value = encode(record, version, indexed_until=until, moved_from=moved_from)
+        key, version = self._key(record.key), Version.first()
         if record.subject is None or self._is_cluster:
+            until = yield from self._index_first(record)
+            value = encode(record, version, indexed_until=until, moved_from=moved_from)
             answer = yield from self._routes.ask(key, "SET", key, value, "PXAT", _expiry(record), "NX")
             if answer != b"OK":
                 _refuse(scripts.TAKEN if answer is None else answer)
         else:
-            answer = yield from self._script(
-                scripts.CREATE, [key], value, _expiry(record), record.key, self._cap or 0
-            )
+            words = self._put(record, version)
+            answer = yield from self._script(scripts.CREATE, [key], *words)
             if answer != scripts.DONE:
                 _refuse(answer)
         yield from self._trim_to_cap(record)
@@ -146,33 +143,50 @@ class Operations:
         return None if value is None else _decoded(key, value)
 
     def _update(self, record: Record, expected_version: Version) -> Steps[Version]:
-        key = self._key(record.key)
+        if self._is_cluster:
+            return (yield from self._update_apart(record, expected_version))
+        version = expected_version.next()
+        answer = yield from self._script(
+            scripts.UPDATE,
+            [self._key(record.key)],
+            *self._put(record, version),
+            version_bytes(expected_version),
+        )
+        if answer != scripts.DONE:
+            _refuse(answer)
+        return version
+
+    def _put(self, record: Record, version: Version) -> tuple[Word, ...]:
+        """Return what scripts are told of a record that they are to put, where one node has all keys."""
+        index = b"" if record.subject is None else self._index(record.subject)
+        return encode(record, version), _expiry(record), record.key, self._cap or 0, index
+
+    def _update_apart(self, record: Record, expected_version: Version) -> Steps[Version]:
         version = expected_version.next()
         # A sign-in, as a rule, so that there is no entry yet.
         is_first = record.subject is not None and expected_version.counter == 1
         until = (yield from self._index_first(record)) if is_first else 0
-        answer = yield from self._write(record, version, key, expected_version, until)
+        answer = yield from self._write_apart(record, version, expected_version, until)
         if answer == scripts.INDEX_FIRST:
             is_first = True
             until = yield from self._index_first(record)
-            answer = yield from self._write(record, version, key, expected_version, until)
+            answer = yield from self._write_apart(record, version, expected_version, until)
         if answer != scripts.DONE:
             _refuse(answer)
         if is_first:
             yield from self._trim_to_cap(record)
         return version
 
-    def _write(
-        self, record: Record, version: Version, key: bytes, expected_version: Version, until: int
+    def _write_apart(
+        self, record: Record, version: Version, expected_version: Version, until: int
     ) -> Steps[object]:
+        value = encode(record, version, indexed_until=until)
         return (
             yield from self._script(
-                scripts.UPDATE,
-                [key],
-                encode(record, version, indexed_until=until),
+                scripts.UPDATE_APART,
+                [self._key(record.key)],
+                value,
                 _expiry(record),
-                record.key,
-                self._cap or 0,
                 version_bytes(expected_version),
             )
         )
@@ -194,10 +208,7 @@ class Operations:
         answer = yield from self._script(
             scripts.MOVE,
             [self._key(old_key), self._key(record.key)],
-            encode(record, version),
-            _expiry(record),
-            record.key,
-            self._cap or 0,
+            *self._put(record, version),
             version_bytes(expected_version),
             old_key,
         )
@@ -402,14 +413,3 @@ def _nonsense() -> StoreUnavailableError:
     return StoreUnavailableError(
         "what came is no answer to what was asked; check that the server is a Redis or Valkey"
     )
-
-
-_stores: WeakSet[Operations] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in tuple(_stores):
-        store.after_fork_in_child()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -4,8 +4,8 @@ A script gets the keys it must be sent to as ``KEYS``.  ``ARGV[1]`` is what the 
 with, or empty on a Cluster, where the index lies on another node than the session and the caller writes it
 first; ``ARGV[2]`` is what the names of sessions begin with.  Instants are milliseconds.
 
-The index of a subject is a sorted set of its sessions' keys by the instant they expire.  Whoever writes to it
-removes what has expired and sets its own time to live to that of its last entry.
+The index of a subject is a sorted set of its sessions' keys by the instant they expire.  Whoever adds an
+entry or looks removes what has expired; whoever writes to it sets its time to live to that of its last entry.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "TAKEN",
     "TOUCH",
     "UPDATE",
+    "UPDATE_APART",
     "Script",
 ]
 
@@ -54,46 +55,56 @@ class Script:
 
 # The places are those of item._HEAD, counted from 1: version 2-17, idle deadline 18-25, absolute deadline
 # 26-33, indexed until 34-41, created at 42-49, length of the subject 50-51, its beginning 55.
-_COMMON = b"""
+#
+# A server makes a script's functions anew each time it runs it, and Lua takes longer than the commands it
+# calls: so each script has only the functions it needs, and what a save does most often is written out.
+
+#: A head, the bytes after it, which as a rule are all of the subject, and what is in it.
+_HEAD = b"""
 local of, at = ARGV[1], ARGV[2]
 
 local function head(key)
-  local found = redis.call('GETRANGE', key, 0, 53)
-  return #found == 54 and found or nil
+  local found = redis.call('GETRANGE', key, 0, 85)
+  return #found >= 54 and found or nil
 end
 
 local function instant(text, place) return (struct.unpack('>i8', text, place)) end
 
+local function whole(number) return string.format('%.0f', number) end
+
 local function subject_in(key, found)
   local size = struct.unpack('>I2', found, 50)
-  return size < 65535 and redis.call('GETRANGE', key, 54, 53 + size) or nil
-end
-
-local function subject_of(value)
-  local size = struct.unpack('>I2', value, 50)
-  return size < 65535 and value:sub(55, 54 + size) or nil
+  if size == 65535 then return nil end
+  return size <= 32 and found:sub(55, 54 + size) or redis.call('GETRANGE', key, 54, 53 + size)
 end
 
 local function index_of(subject)
-  return of .. subject:gsub('.', function(byte) return string.format('%02x', byte:byte()) end)
+  return of .. subject:gsub(('.?'):rep(32), function(part)
+    return ('%02x'):rep(#part):format(part:byte(1, -1))
+  end)
 end
+"""
 
-local function whole(number) return string.format('%.0f', number) end
-
+_INDEX = b"""
 local function trim(index)
   local time = redis.call('TIME')
   redis.call('ZREMRANGEBYSCORE', index, '-inf', whole(time[1] * 1000 + math.floor(time[2] / 1000)))
 end
 
 local function enter(index, member, expires)
-  redis.call('ZADD', index, expires, member)
-  trim(index)
+  if redis.call('ZADD', index, expires, member) == 1 then trim(index) end
   local last = redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')
-  if last[2] then redis.call('PEXPIREAT', index, whole(tonumber(last[2]))) end
+  if last[1] == member then
+    redis.call('PEXPIREAT', index, expires)
+  elseif last[2] then
+    redis.call('PEXPIREAT', index, whole(tonumber(last[2])))
+  end
 end
+"""
 
+_PUT = b"""
 local function cap(index, kept, most)
-  if most == 0 or redis.call('ZCARD', index) <= most then return end
+  if redis.call('ZCARD', index) <= most then return end
   local others = {}
   for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
     local found = head(at .. member)
@@ -111,52 +122,78 @@ local function cap(index, kept, most)
   end
 end
 
-local function put(key, value, expires, member, most, before)
+local function put(key, value, expires, member, most, index)
   redis.call('SET', key, value, 'PXAT', expires)
-  local subject = subject_of(value)
-  if before and before ~= subject then redis.call('ZREM', index_of(before), member) end
-  if subject then
-    enter(index_of(subject), member, expires)
-    cap(index_of(subject), member, most)
+  if index ~= '' then
+    enter(index, member, expires)
+    if most ~= '0' then cap(index, member, tonumber(most)) end
   end
 end
 """
 
 
-def _script(text: bytes) -> Script:
-    return Script(_COMMON + text)
+def _script(*texts: bytes) -> Script:
+    return Script(b"".join(texts))
 
 
-#: KEYS: the session.  ARGV 3: value, 4: expires, 5: member, 6: cap or 0.  Only where one node has all keys:
-#: elsewhere, and for a session without subject, SET ... NX does.
-CREATE: Final = _script(b"""
+#: KEYS: the session.  ARGV 3: value, 4: expires, 5: member, 6: cap or 0, 7: the index of its subject, or
+#: empty.  Only where one node has all keys: elsewhere, and for a session without subject, SET ... NX does.
+CREATE: Final = _script(
+    _HEAD,
+    _INDEX,
+    _PUT,
+    b"""
 if redis.call('EXISTS', KEYS[1]) == 1 then return -3 end
-put(KEYS[1], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), nil)
+put(KEYS[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 return 1
-""")
+""",
+)
 
-#: KEYS: the session.  ARGV as for CREATE and 7: the version expected.
-UPDATE: Final = _script(b"""
+#: KEYS: the session.  ARGV as for CREATE and 8: the version expected.  Only where one node has all keys.
+UPDATE: Final = _script(
+    _HEAD,
+    _INDEX,
+    _PUT,
+    b"""
 local found = head(KEYS[1])
 if not found then return 0 end
-if found:sub(2, 17) ~= ARGV[7] then return -1 end
-local value = ARGV[3]
-if of ~= '' then
-  put(KEYS[1], value, ARGV[4], ARGV[5], tonumber(ARGV[6]), subject_in(KEYS[1], found))
-  return 1
+if found:sub(2, 17) ~= ARGV[8] then return -1 end
+local before = subject_in(KEYS[1], found)
+if before then
+  local size = struct.unpack('>I2', ARGV[3], 50)
+  if size == 65535 or before ~= ARGV[3]:sub(55, 54 + size) then
+    redis.call('ZREM', index_of(before), ARGV[5])
+  end
 end
-local subject, expires = subject_of(value), tonumber(ARGV[4])
-if subject and instant(value, 34) < expires then
-  if subject ~= subject_in(KEYS[1], found) or instant(found, 34) < expires then return -2 end
+put(KEYS[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
+return 1
+""",
+)
+
+#: KEYS: the session.  ARGV 3: value, 4: expires, 5: the version expected.  On a Cluster.
+UPDATE_APART: Final = _script(
+    _HEAD,
+    b"""
+local found = head(KEYS[1])
+if not found then return 0 end
+if found:sub(2, 17) ~= ARGV[5] then return -1 end
+local value, expires = ARGV[3], tonumber(ARGV[4])
+local size = struct.unpack('>I2', value, 50)
+if size < 65535 and instant(value, 34) < expires then
+  if value:sub(55, 54 + size) ~= subject_in(KEYS[1], found) or instant(found, 34) < expires then return -2 end
   value = value:sub(1, 33) .. found:sub(34, 41) .. value:sub(42)
 end
 redis.call('SET', KEYS[1], value, 'PXAT', ARGV[4])
 return 1
-""")
+""",
+)
 
 #: KEYS: the session.  ARGV 3: the idle deadline as in the head, 4: in digits, 5: member, 6: on a Cluster
 #: until when the index entry lasts, as in the head, or empty.  Answers the subject if its index comes first.
-TOUCH: Final = _script(b"""
+TOUCH: Final = _script(
+    _HEAD,
+    _INDEX,
+    b"""
 local found = head(KEYS[1])
 if not found then return 0 end
 local expires = whole(math.min(tonumber(ARGV[4]), instant(found, 26)))
@@ -169,24 +206,32 @@ redis.call('SETRANGE', KEYS[1], 17, ARGV[3])
 redis.call('PEXPIREAT', KEYS[1], expires)
 if of ~= '' and subject then enter(index_of(subject), ARGV[5], expires) end
 return 1
-""")
+""",
+)
 
-#: KEYS: the old session, the new one.  ARGV as for UPDATE and 8: the old member.  Only where one node has
+#: KEYS: the old session, the new one.  ARGV as for UPDATE and 9: the old member.  Only where one node has
 #: both.
-MOVE: Final = _script(b"""
+MOVE: Final = _script(
+    _HEAD,
+    _INDEX,
+    _PUT,
+    b"""
 local found = head(KEYS[1])
 if not found then return 0 end
-if found:sub(2, 17) ~= ARGV[7] then return -1 end
+if found:sub(2, 17) ~= ARGV[8] then return -1 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return -3 end
 local before = subject_in(KEYS[1], found)
 redis.call('DEL', KEYS[1])
-if before then redis.call('ZREM', index_of(before), ARGV[8]) end
-put(KEYS[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), nil)
+if before then redis.call('ZREM', index_of(before), ARGV[9]) end
+put(KEYS[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 return 1
-""")
+""",
+)
 
 #: KEYS: the session.  ARGV 3: member, 4: the version expected, or empty, 5: whose it has to be, or empty.
-DELETE: Final = _script(b"""
+DELETE: Final = _script(
+    _HEAD,
+    b"""
 local found = head(KEYS[1])
 if not found then return 0 end
 if ARGV[4] ~= '' and found:sub(2, 17) ~= ARGV[4] then return -1 end
@@ -195,16 +240,24 @@ if ARGV[5] ~= '' and subject ~= ARGV[5] then return 0 end
 redis.call('DEL', KEYS[1])
 if of ~= '' and subject then redis.call('ZREM', index_of(subject), ARGV[3]) end
 return 1
-""")
+""",
+)
 
 #: KEYS: the index.  ARGV 3: member, 4: until when.  On a Cluster, before the session is written.
-INDEX: Final = _script(b"""
+INDEX: Final = _script(
+    _HEAD,
+    _INDEX,
+    b"""
 enter(KEYS[1], ARGV[3], ARGV[4])
 return 1
-""")
+""",
+)
 
 #: KEYS: the index.  Answers its members; where one node has all keys, each followed by its session.
-FIND: Final = _script(b"""
+FIND: Final = _script(
+    _HEAD,
+    _INDEX,
+    b"""
 trim(KEYS[1])
 local members = redis.call('ZRANGE', KEYS[1], 0, -1)
 if of == '' then return members end
@@ -219,10 +272,13 @@ for _, member in ipairs(members) do
   end
 end
 return living
-""")
+""",
+)
 
 #: KEYS: the index.  ARGV 3: the member to keep, or empty.  Only where one node has all keys.
-DELETE_SUBJECT: Final = _script(b"""
+DELETE_SUBJECT: Final = _script(
+    _HEAD,
+    b"""
 local ended = 0
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if member ~= ARGV[3] then
@@ -235,4 +291,5 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   end
 end
 return ended
-""")
+""",
+)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import threading
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.exceptions import ResponseError
 
 from sojourn.errors import StoreError
-from sojourn.stores.valkey.connections import Deadline, pool_to
+from sojourn.stores.lines import AllBusyError, Pool
+from sojourn.stores.valkey.connections import Deadline, TimedConnection, maker
 from sojourn.stores.valkey.faults import all_busy, closed, translated
 from sojourn.stores.valkey.operations import Operations
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
-
-    from redis.connection import ConnectionPool
 
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
@@ -88,11 +86,10 @@ class ValkeyStore(Operations):
             max_sessions_per_subject=max_sessions_per_subject,
             clock=clock,
         )
-        self._deadline = Deadline(self._clock)
+        self._deadline = Deadline(self._clock.monotonic)
         self._closed = False
-        self._pools: dict[Place, ConnectionPool] = {}
+        self._pools: dict[Place, Pool[TimedConnection]] = {}
         self._lock = threading.Lock()
-        self._room = _room_for(max_connections)
 
     # Store
 
@@ -139,7 +136,7 @@ class ValkeyStore(Operations):
             self._closed = True
             pools, self._pools = self._pools, {}
         for pool in pools.values():
-            pool.disconnect(inuse_connections=False)  # the others when they have come back
+            pool.close()
 
     # SubjectIndex
 
@@ -158,17 +155,12 @@ class ValkeyStore(Operations):
         return self._run(self._delete_subject(subject, except_key))
 
     def _run(self, steps: Steps[T]) -> T:
-        self._deadline.at = self._clock.monotonic() + self._timeout
-        room = self._room
-        try:
-            room.get(timeout=self._timeout)
-        except Empty:
-            raise all_busy(self._max_connections, self._timeout) from None
+        until = self._clock.monotonic() + self._timeout
         try:
             request = next(steps)
             while True:
                 try:
-                    reply = self._exchange(request)
+                    reply = self._exchange(request, until)
                 except (StoreError, ResponseError) as error:
                     request = steps.throw(error)
                 else:
@@ -176,57 +168,46 @@ class ValkeyStore(Operations):
         except StopIteration as stop:
             result: T = stop.value
             return result
-        finally:
-            room.put(None)
 
-    def _exchange(self, request: Request) -> Any:
+    def _exchange(self, request: Request, until: float) -> Any:
         """Return the reply.  Raises ``ResponseError`` if it is a refusal, else ``StoreUnavailableError``."""
-        pool, deadline = self._pool(request.place), self._deadline
-        until, is_sent = deadline.at, False
-        if request.share < 1:
-            deadline.at -= deadline.left(1 - request.share)
+        place, share = request.place, request.share
+        if share < 1:
+            now = self._clock.monotonic()
+            until = now + (until - now) * share
+        pool = self._pools.get(place) or self._pool(place)
+        is_sent = False
         try:
-            connection = pool.get_connection()
+            connection = pool.borrow(until)
+            is_sent = True
             try:
-                is_sent = True
-                if request.asking:
-                    connection.send_command("ASKING")
-                    connection.read_response()
-                connection.send_command(*request.words)
-                return connection.read_response()
+                reply = connection.ask(request, until)
             except ResponseError:
+                pool.give_back(connection)
                 raise
-            except BaseException:  # the rest of a reply may still come: nobody else is to get it
-                connection.disconnect()
+            except BaseException:
+                pool.drop(connection)
                 raise
-            finally:
-                pool.release(connection)
         except ResponseError:
             raise
-        except Exception as error:  # redis-py's parsers raise anything when they are fed garbage
-            raise translated(error, request.place, self._timeout, is_sent=is_sent) from error
-        finally:
-            deadline.at = until
+        except AllBusyError as error:
+            raise all_busy(self._max_connections, self._timeout) from error
+        except Exception as error:  # whatever a parser raises when it is fed garbage
+            raise translated(error, place, self._timeout, is_sent=is_sent) from error
+        pool.give_back(connection)
+        return reply
 
-    def _pool(self, place: Place) -> ConnectionPool:
-        pool = self._pools.get(place)
-        if pool is not None:
-            return pool
+    def _pool(self, place: Place) -> Pool[TimedConnection]:
         with self._lock:
             if self._closed:
                 raise closed()
-            return self._pools.setdefault(place, pool_to(place, self._access, self._deadline))
+            pool = self._pools.get(place)
+            if pool is None:
+                connect = maker(place, self._access, self._deadline)
+                pool = self._pools[place] = Pool(connect, self._max_connections, self._clock.monotonic)
+            return pool
 
     def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent: redis-py closes the child's copies, not what they lead to."""
+        """Begin anew; the pools close the child's copies of their connections themselves."""
         self._pools = {}
         self._lock = threading.Lock()
-        self._room = _room_for(self._max_connections)
-
-
-def _room_for(most: int) -> SimpleQueue[None]:
-    """Return a place for each of so many connections: a semaphore that costs a tenth of Python's own."""
-    room: SimpleQueue[None] = SimpleQueue()
-    for _ in range(most):
-        room.put(None)
-    return room
