@@ -58,7 +58,7 @@ def _run(folder: Path, *, quick: bool, several: bool) -> Run:
     on_database, database_pages = databases.measure(rounds=3 if quick else 20, page_rounds=3 if quick else 20)
     measured, pages = _merged(measured, on_database), _merged(pages, database_pages)
     loads = processes.measure(folder, rounds=2 if quick else 15) if several else {}
-    stages = profile.measure(everybody)
+    stages = profile.measure()
     reached = [*targets(measured, loads), *networked_targets(measured, pages, rates)]
     reached += database_targets(measured)
     return Run(operations=measured, pages=pages, loads=loads, rates=rates, profile=stages, targets=reached)

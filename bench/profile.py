@@ -1,4 +1,4 @@
-"""Where a read and a modify of the embedded engine spend their time; alone: ``python -m bench.profile``.
+"""Where a read and a modify spend their time; alone: ``python -m bench.profile``.
 
 The functions of each stage are wrapped; a stage's time is its own, without that of stages it calls.  The
 wrapping itself takes about 0.3 µs a call, so the sums are somewhat above what ``python -m bench`` measures.
@@ -7,8 +7,12 @@ wrapping itself takes about 0.3 µs a call, so the sums are somewhat above what 
 from __future__ import annotations
 
 import gc
+import select
+import socket
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from functools import wraps
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
@@ -17,12 +21,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from bench import site
 from bench.contenders import EMBEDDED, SQLITE, contenders
 from bench.data import SIZES, before_sign_in
+from bench.networked import MEMCACHED, RAW_MEMCACHED, RAW_REDIS, REDIS, networked, servers
 from sojourn import recording
 from sojourn.manager import Manager
 from sojourn.recording import Recorder
 from sojourn.sealing import Sealed
 from sojourn.session import Session
 from sojourn.stores.embedded import EmbeddedStore
+from sojourn.stores.lines import Line, Pool
+from sojourn.stores.memcached import MemcachedStore, protocol
+from sojourn.stores.valkey import ValkeyStore, connections
 from sojourn.values import MessagePackCodec
 
 if TYPE_CHECKING:
@@ -30,15 +38,30 @@ if TYPE_CHECKING:
 
     from bench.contenders import Contender
 
-#: Size → stage → operation → microseconds.
-Profile: TypeAlias = "dict[int, dict[str, dict[str, float]]]"
+#: Engine → size → stage → operation → microseconds.
+Profile: TypeAlias = "dict[str, dict[int, dict[str, dict[str, float]]]]"
 
 _OPERATIONS: Final = ("read", "modify")
 _DJANGO: Final = "Django's SessionStore"
 _ALL: Final = "all"
-_RAW: Final = "the raw statements alone"
+_RAW: Final = "the raw client alone"
+_SYSTEM: Final = "system calls: the server's answer"
+_STORE: Final = "the store"
+
+#: Who is looked at, beside whom.
+_ENGINES: Final = {EMBEDDED: SQLITE, MEMCACHED: RAW_MEMCACHED, REDIS: RAW_REDIS}
 _STAGES: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
-    "SQLite, through the store": ((EmbeddedStore, "load"), (EmbeddedStore, "update")),
+    _SYSTEM: ((socket.socket, "send"), (socket.socket, "recv")),
+    "connections and deadlines": (
+        (Pool, "borrow"), (Pool, "give_back"), (Line, "is_quiet"), (Line, "send"), (Line, "receive"),
+    ),
+    "commands and replies": (
+        (protocol, "fetch"), (protocol, "replace"), (protocol.Replies, "feed"),
+        (connections, "packed"), (connections.TimedConnection, "read_reply"),
+    ),
+    _STORE: tuple(
+        (store, name) for store in (EmbeddedStore, MemcachedStore, ValkeyStore) for name in ("load", "update")
+    ),
     "sealing: BLAKE2b, AES-256-GCM": ((Sealed, "open"), (Sealed, "seal")),
     "values as bytes": (
         (recording, "frame"), (recording, "unframe"),
@@ -50,36 +73,67 @@ _STAGES: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
 }  # fmt: skip
 __all__ = ["Profile", "lines", "measure"]
 
-_ROUNDS: Final = 3_000
+_ROUNDS: Final = 2_000
 
 _spent: dict[str, int] = {}
 #: Nanoseconds that stages called from the running one have taken so far, for each one that is running.
 _within: list[int] = [0]
 
 
-def measure(everybody: Mapping[str, Contender]) -> Profile:
-    """Return size → stage → operation → median microseconds.  Nothing is to be measured after it."""
-    raw = {size: _times(everybody[SQLITE], size) for size in SIZES}
-    for stage, functions in _STAGES.items():
-        for owner, function in functions:
-            setattr(owner, function, _timed(stage, getattr(owner, function)))
-    found: Profile = {}
+def measure() -> Profile:
+    """Return engine → size → stage → operation → median microseconds, of a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_measure).result()
+
+
+def _measure() -> Profile:
+    with tempfile.TemporaryDirectory(prefix="sojourn-bench-") as name, servers(Path(name)) as caches:
+        site.set_up(Path(name), caches=caches)
+        everybody = contenders(Path(name)) | networked(caches)
+        engines = [engine for engine in _ENGINES if engine in everybody]
+        raw = {
+            engine: {size: _times(everybody[_ENGINES[engine]], size) for size in SIZES} for engine in engines
+        }
+        _wrap()  # before ours open their connections
+        return {engine: _profile(everybody[engine], raw[engine]) for engine in engines}
+
+
+def _profile(contender: Contender, raw: Mapping[int, _Times]) -> dict[int, dict[str, dict[str, float]]]:
+    found: dict[int, dict[str, dict[str, float]]] = {}
     for size in SIZES:
-        found[size] = {stage: dict.fromkeys(_OPERATIONS, 0.0) for stage in (*_STAGES, _DJANGO, _ALL)}
-        for operation, stages in _times(everybody[EMBEDDED], size).items():
-            for stage, taken in stages.items():
-                found[size][stage][operation] = taken
-        found[size][_RAW] = {operation: stages[_ALL] for operation, stages in raw[size].items()}
+        times = _times(contender, size)
+        stages = [stage for stage in (*_STAGES, _DJANGO, _ALL) if any(stage in of for of in times.values())]
+        found[size] = {
+            stage: {operation: of.get(stage, 0.0) for operation, of in times.items()} for stage in stages
+        }
+        found[size][_RAW] = {operation: of[_ALL] for operation, of in raw[size].items()}
     return found
 
 
 def lines(profile: Profile) -> Iterator[str]:
     """Write a profile as text."""
-    for size, stages in profile.items():
-        yield f"{f'embedded, {size} B: where (µs)':34}" + "".join(f"{name:>8}" for name in _OPERATIONS)
-        for stage, taken in stages.items():
-            yield f"  {stage:32}" + "".join(f"{taken[operation]:8.1f}" for operation in _OPERATIONS)
-        yield ""
+    for engine, sizes in profile.items():
+        for size, stages in sizes.items():
+            yield f"{f'{engine}, {size} B: where (µs)':34}" + "".join(f"{name:>8}" for name in _OPERATIONS)
+            for stage, taken in stages.items():
+                yield f"  {stage:32}" + "".join(f"{taken[operation]:8.1f}" for operation in _OPERATIONS)
+            yield ""
+
+
+def _wrap() -> None:
+    for stage, functions in _STAGES.items():
+        for owner, function in functions:
+            setattr(owner, function, _timed(stage, getattr(owner, function)))
+    select.poll = _Poll  # type: ignore[assignment,misc]
+
+
+class _Poll:
+    """``select.poll``, its waiting timed."""
+
+    def __init__(self, poll: Callable[[], Any] = select.poll) -> None:
+        polling = poll()
+        self.register = polling.register
+        self.poll = _timed(_SYSTEM, polling.poll)
 
 
 def _timed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,8 +151,12 @@ def _timed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
     return timed
 
 
-def _times(contender: Contender, size: int) -> dict[str, dict[str, float]]:
-    """Return operation → stage → median microseconds."""
+#: Operation → stage → median microseconds.
+_Times: TypeAlias = dict[str, dict[str, float]]
+
+
+def _times(contender: Contender, size: int) -> _Times:
+    """Return what each operation takes."""
     token = contender.login(contender.new(before_sign_in(size)))
     operations: dict[str, Callable[[], object]] = {
         "read": lambda: contender.read(token),
@@ -123,6 +181,4 @@ def _times(contender: Contender, size: int) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(prefix="sojourn-bench-") as name:
-        site.set_up(Path(name))
-        print("\n".join(lines(measure(contenders(Path(name))))))
+    print("\n".join(lines(measure())))

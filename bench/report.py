@@ -81,7 +81,7 @@ class Run:
                 for count, by_name in self.loads.items()
             },
             "per_second": self.rates,
-            "profile": self.profile,
+            "profiles": self.profile,
             "targets": [
                 {
                     "target": target.text,

@@ -288,8 +288,14 @@ def targets() -> str:
 
 
 def profile() -> str:
-    """Return where the embedded engine spends its time, as that run measured it."""
-    by_size: dict[str, Any] = json.loads(_MEASURED.read_text("utf-8"))["profile"]
+    """Return where the engines spend their time, as that run measured it."""
+    run = json.loads(_MEASURED.read_text("utf-8"))
+    # Runs before there were several have one, of the embedded engine.
+    profiles: dict[str, Any] = run.get("profiles") or {"Sojourn embedded": run["profile"]}
+    return "\n\n".join(f"**{engine}**\n\n{_profile(by_size)}" for engine, by_size in profiles.items())
+
+
+def _profile(by_size: dict[str, Any]) -> str:
     header = [f"{operation}, {size} B" for size in by_size for operation in ("read", "modify")]
     stages = list(next(iter(by_size.values())))
     rows = [
