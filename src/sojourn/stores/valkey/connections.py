@@ -43,6 +43,7 @@ __all__ = [
     "checked",
     "maker",
     "packed",
+    "pool_to",
     "reader",
 ]
 
@@ -217,7 +218,7 @@ class _TimedPrimaryConnection(TimedConnection, SentinelManagedConnection):
 
 def maker(place: Place, access: Access, deadline: Deadline) -> Callable[[float], TimedConnection]:
     """Return what connects to ``place`` until an instant."""
-    pool = _pool_to(place, access, deadline)
+    pool = pool_to(place, access, deadline)
 
     def connected(until: float) -> TimedConnection:
         deadline.at = until
@@ -229,7 +230,7 @@ def maker(place: Place, access: Access, deadline: Deadline) -> Callable[[float],
     return connected
 
 
-def _pool_to(place: Place, access: Access, deadline: Deadline) -> ConnectionPool:
+def pool_to(place: Place, access: Access, deadline: Deadline) -> ConnectionPool:
     """Return what makes connections to ``place``."""
     settings: dict[str, Any] = {
         **access.to_servers,

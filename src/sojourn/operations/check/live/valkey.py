@@ -92,7 +92,7 @@ def client_to(place: Place, arguments: Mapping[str, Any], clock: Clock) -> Redis
         sentinel_password=arguments.get("sentinel_password"),
         tls=arguments.get("tls"),
     )
-    deadline = Deadline(clock)
+    deadline = Deadline(clock.monotonic)
     deadline.at = clock.monotonic() + 5 * arguments.get("timeout", 2.0)
     return Redis.from_pool(pool_to(place, access, deadline))
 
