@@ -262,6 +262,41 @@ def speed() -> str:
     return f"{_table(['', *operations], rows)}\n\n{machine}"
 
 
+def _beside(both: list[float | None]) -> str:
+    return " / ".join(map(_microseconds, both))
+
+
+#: The engines of the deployment guide: what the benchmark calls them, and Django's of the same place.
+_COMPARED = {
+    "local file": ("Sojourn embedded", "Django file"),
+    "memcached": ("Sojourn memcached", "Django cache (PyMemcache)"),
+    "Redis": ("Sojourn Redis", "Django cache (Redis)"),
+    "database, PostgreSQL": ("Sojourn db (PostgreSQL)", "Django db (PostgreSQL)"),
+    "database, SQLite": ("Sojourn db (SQLite WAL)", "Django db (SQLite WAL)"),
+    "database behind a cache": ("Sojourn cached_db", "Django cached_db"),
+    "cookies": ("Sojourn signed_cookies", "Django signed_cookies"),
+    "process memory": ("Sojourn memory", "Django cache (LocMem)"),
+}
+_ASKED = {
+    "read": "read",
+    "modify": "read and save",
+    "new": "first save",
+    "login": "sign in",
+    "logout": "sign out",
+}
+
+
+def costs() -> str:
+    """Return what operations on sessions of 2 KB took in that run on each engine, beside Django's."""
+    run = json.loads(_MEASURED.read_text("utf-8"))["microseconds"]
+    rows = []
+    for place, pair in _COMPARED.items():
+        figures = [[run[operation]["2000"].get(name) for name in pair] for operation in _ASKED]
+        missing = ["not in this run", *[""] * (len(_ASKED) - 1)]
+        rows.append([place, *missing] if figures[0][0] is None else [place, *map(_beside, figures)])
+    return _table(["Sojourn / Django, µs", *_ASKED.values()], rows)
+
+
 def sizing() -> str:
     """Return what a session was measured to take in each store, beside what ``sojourn plan`` says."""
     rows = []
@@ -320,6 +355,7 @@ PARTS: dict[str, Callable[[], str]] = {
         speed,
         targets,
         sizing,
+        costs,
     )
 }
 
