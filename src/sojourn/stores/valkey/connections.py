@@ -43,7 +43,6 @@ __all__ = [
     "checked",
     "maker",
     "packed",
-    "pool_to",
     "reader",
 ]
 
@@ -218,7 +217,7 @@ class _TimedPrimaryConnection(TimedConnection, SentinelManagedConnection):
 
 def maker(place: Place, access: Access, deadline: Deadline) -> Callable[[float], TimedConnection]:
     """Return what connects to ``place`` until an instant."""
-    pool = pool_to(place, access, deadline)
+    pool = _pool_to(place, access, deadline)
 
     def connected(until: float) -> TimedConnection:
         deadline.at = until
@@ -230,7 +229,7 @@ def maker(place: Place, access: Access, deadline: Deadline) -> Callable[[float],
     return connected
 
 
-def pool_to(place: Place, access: Access, deadline: Deadline) -> ConnectionPool:
+def _pool_to(place: Place, access: Access, deadline: Deadline) -> ConnectionPool:
     """Return what makes connections to ``place``."""
     settings: dict[str, Any] = {
         **access.to_servers,
