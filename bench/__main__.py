@@ -55,7 +55,7 @@ def _run(folder: Path, *, quick: bool, several: bool) -> Run:
         rates = (
             tasks.measure(caches["redis"]["LOCATION"], rounds=3 if quick else 15) if "redis" in caches else {}
         )
-    on_database, database_pages = databases.measure(rounds=3 if quick else 20, page_rounds=3 if quick else 20)
+    on_database, database_pages = databases.measure(rounds=3 if quick else 15, page_rounds=3 if quick else 15)
     measured, pages = _merged(measured, on_database), _merged(pages, database_pages)
     loads = processes.measure(folder, rounds=2 if quick else 15) if several else {}
     stages = profile.measure()
