@@ -262,6 +262,21 @@ async def test_L2_a_cookie_from_the_future_is_no_session_yet(bare: Cookies) -> N
     assert await bare.values(value) == {"a": 1}
 
 
+async def test_L2_a_clock_set_back_revives_what_had_expired_as_the_documentation_says_and_no_logout(
+    site: Cookies,
+) -> None:
+    expired, ended = await site.new(_subject="ann"), await site.new(_subject="ann")
+    await site.end(ended)
+    site.clock.advance(HOUR + 60)
+    await answer(site.manager.purge())
+    assert await site.values(expired) is None
+    site.clock.step(-HOUR / 2)
+    assert await site.values(expired) == {"_subject": "ann"}
+    assert await site.values(ended) is None
+    site.clock.advance(HOUR / 2 - 60)
+    assert await site.values(expired) is None, "it has the deadline it had"
+
+
 async def test_T7_no_cookie_is_a_session_for_more_than_400_days(bare: Cookies) -> None:
     eternal = bare.process(listed=False, policy=Policy())
     value = await eternal.new(**{EXPIRY_KEY: 1000 * 86_400})
