@@ -19,11 +19,13 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from bench import site
-from bench.contenders import EMBEDDED, SQLITE, contenders
+from bench.contenders import COOKIES, EMBEDDED, FIRST, SEALED, SQLITE, contenders
 from bench.data import SIZES, before_sign_in
 from bench.networked import MEMCACHED, RAW_MEMCACHED, RAW_REDIS, REDIS, networked, servers
 from sojourn import recording
-from sojourn.manager import Manager
+from sojourn.carriers import plain, sealed, steps
+from sojourn.carriers.envelopes import Envelopes
+from sojourn.manager import CookieManager, Manager
 from sojourn.recording import Recorder
 from sojourn.sealing import Sealed
 from sojourn.session import Session
@@ -44,12 +46,13 @@ Profile: TypeAlias = "dict[str, dict[int, dict[str, dict[str, float]]]]"
 _OPERATIONS: Final = ("read", "modify")
 _DJANGO: Final = "Django's SessionStore"
 _ALL: Final = "all"
-_RAW: Final = "the raw client alone"
 _SYSTEM: Final = "system calls: the server's answer"
 _STORE: Final = "the store"
 
 #: Who is looked at, beside whom.
-_ENGINES: Final = {EMBEDDED: SQLITE, MEMCACHED: RAW_MEMCACHED, REDIS: RAW_REDIS}
+_ENGINES: Final = {
+    EMBEDDED: SQLITE, MEMCACHED: RAW_MEMCACHED, REDIS: RAW_REDIS, SEALED: COOKIES, FIRST: COOKIES
+}  # fmt: skip
 _STAGES: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
     _SYSTEM: ((socket.socket, "send"), (socket.socket, "recv")),
     "connections and deadlines": (
@@ -62,14 +65,24 @@ _STAGES: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
     _STORE: tuple(
         (store, name) for store in (EmbeddedStore, MemcachedStore, ValkeyStore) for name in ("load", "update")
     ),
-    "sealing: BLAKE2b, AES-256-GCM": ((Sealed, "open"), (Sealed, "seal")),
+    "sealing: BLAKE2b, AES-256-GCM": (
+        (Sealed, "open"), (Sealed, "seal"), (Envelopes, "open"), (Envelopes, "seal"),
+    ),
+    "base64, compression": (
+        (sealed, "_encoded"), (sealed, "_decoded"), (sealed, "_compressed"), (sealed, "_decompressed"),
+    ),
     "values as bytes": (
-        (recording, "frame"), (recording, "unframe"),
+        (recording, "frame"), (recording, "unframe"), (plain, "frame"),
         (MessagePackCodec, "encode"), (MessagePackCodec, "decode"),
     ),
-    "records": ((Recorder, "key"), (Recorder, "read"), (Recorder, "write")),
+    "records": (
+        (Recorder, "key"), (Recorder, "read"), (Recorder, "write"), (Recorder, "open"),
+        (steps, "plain_record"), (sealed.SealedCarrier, "read"), (sealed.SealedCarrier, "write"),
+    ),
     "what changed": ((Session, "changes"), (Session, "saved")),
-    "manager and policy": ((Manager, "open"), (Manager, "commit")),
+    "manager and policy": (
+        (Manager, "open"), (Manager, "commit"), (CookieManager, "open"), (CookieManager, "commit"),
+    ),
 }  # fmt: skip
 __all__ = ["Profile", "lines", "measure"]
 
@@ -95,10 +108,15 @@ def _measure() -> Profile:
             engine: {size: _times(everybody[_ENGINES[engine]], size) for size in SIZES} for engine in engines
         }
         _wrap()  # before ours open their connections
-        return {engine: _profile(everybody[engine], raw[engine]) for engine in engines}
+        return {
+            engine: _profile(everybody[engine], f"{_ENGINES[engine]} alone", raw[engine])
+            for engine in engines
+        }
 
 
-def _profile(contender: Contender, raw: Mapping[int, _Times]) -> dict[int, dict[str, dict[str, float]]]:
+def _profile(
+    contender: Contender, beside: str, raw: Mapping[int, _Times]
+) -> dict[int, dict[str, dict[str, float]]]:
     found: dict[int, dict[str, dict[str, float]]] = {}
     for size in SIZES:
         times = _times(contender, size)
@@ -106,7 +124,7 @@ def _profile(contender: Contender, raw: Mapping[int, _Times]) -> dict[int, dict[
         found[size] = {
             stage: {operation: of.get(stage, 0.0) for operation, of in times.items()} for stage in stages
         }
-        found[size][_RAW] = {operation: of[_ALL] for operation, of in raw[size].items()}
+        found[size][beside] = {operation: of[_ALL] for operation, of in raw[size].items()}
     return found
 
 
@@ -175,7 +193,7 @@ def _times(contender: Contender, size: int) -> _Times:
             for stage, spent in {**_spent, _DJANGO: whole - _within[0], _ALL: whole}.items():
                 taken[name].setdefault(stage, []).append(spent)
     return {
-        name: {stage: median(spent) / 1_000 for stage, spent in stages.items()}
+        name: {stage: median(spent + [0] * (_ROUNDS - len(spent))) / 1_000 for stage, spent in stages.items()}
         for name, stages in taken.items()
     }
 

@@ -59,6 +59,8 @@ class Recent:
     def put(self, value: str, opened: Opened) -> None:
         """Keep what a genuine cookie was opened to."""
         size = len(value) + len(opened.record.payload)
+        if size > self._octets:
+            return
         if self._size + size > self._octets:
             self._old, self._young, self._size = self._young, {}, 0
         self._young[value] = opened
