@@ -15,6 +15,7 @@ __all__ = [
     "PYLIBMC",
     "PYMEMCACHE",
     "REDIS",
+    "TIMEOUT",
 ]
 
 #: What the names of our engines, and of Django's, begin with.
@@ -49,3 +50,6 @@ ELSEWHERE: Final = {
     ),
     f"{_CACHES}.dummy.DummyCache": ("it keeps nothing", "embedded"),
 }
+
+#: What messages of stores call the setting of the time they have.
+TIMEOUT: Final = "timeout (in Django, SOJOURN['TIMEOUT'])"

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sojourn.errors import StoreTimeoutError, StoreUnavailableError
+from sojourn.project import TIMEOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ class Retry:
         if self._slept >= self._timeout or self._clock.monotonic() >= self._deadline:
             raise StoreTimeoutError(
                 f"{self._path}: another process held its lock for {self._timeout:g} s; look for one that "
-                "keeps a transaction open (a database browser, a backup tool), or raise timeout"
+                f"keeps a transaction open (a database browser, a backup tool), or raise {TIMEOUT}"
             ) from error
         pause = random.random() * _LONGEST_SLEEP  # noqa: S311 - chance, no secret
         self._slept += pause

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from weakref import WeakSet
 
 from sojourn.errors import ConfigurationError, StoreTimeoutError, StoreUnavailableError
+from sojourn.project import TIMEOUT
 from sojourn.stores.embedded import place, sql
 from sojourn.stores.embedded.faults import Retry, is_busy, unavailable
 
@@ -167,7 +168,7 @@ class Pool:
             if not connection:
                 raise StoreTimeoutError(
                     f"{self._path}: all {_SIZE} connections were busy for {self._timeout:g} s; "
-                    "use fewer threads or raise timeout"
+                    f"use fewer threads or raise {TIMEOUT}"
                 )
             if isinstance(connection, sqlite3.Connection):
                 return connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sojourn.errors import PayloadTooLargeError, StoreError, StoreTimeoutError, StoreUnavailableError
+from sojourn.project import TIMEOUT
 from sojourn.stores.memcached.protocol import GarbledReplyError, RefusedError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def translated(error: Exception, node: Node, timeout: float) -> SessionError:
     if isinstance(error, TimeoutError):
         return StoreTimeoutError(
             f"memcached {node} did not answer within {timeout:g} s; check that it runs and can be reached, "
-            "or raise timeout"
+            f"or raise {TIMEOUT}"
         )
     if isinstance(error, RefusedError):
         if "too large" in str(error):

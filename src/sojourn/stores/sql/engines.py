@@ -21,6 +21,7 @@ except ImportError as error:
     raise ImportError("SQLStore needs SQLAlchemy 2: pip install 'sojourn[sql]'") from error
 
 from sojourn.errors import ConfigurationError, StoreTimeoutError, StoreUnavailableError
+from sojourn.project import TIMEOUT
 from sojourn.stores.sql.faults import LONGEST_PAUSE, TRIES, is_deadlock, is_missing_table
 from sojourn.stores.sql.operations import Change, Operations, Read, TakenError
 from sojourn.stores.sql.statements import DIALECTS, POSTGRESQL_SETTINGS, TABLE, Statements, checked_name
@@ -302,7 +303,7 @@ class OnEngine(Operations):
     def _late(self) -> StoreTimeoutError:
         return StoreTimeoutError(
             f"{self._where} did not answer within {self._timeout:g} s; check that it runs and can be "
-            "reached, or raise timeout"
+            f"reached, or raise {TIMEOUT}"
         )
 
     def _closed_error(self) -> StoreUnavailableError:

@@ -9,6 +9,7 @@ from redis import exceptions, sentinel
 from redis.asyncio import sentinel as aio_sentinel
 
 from sojourn.errors import StoreTimeoutError, StoreUnavailableError
+from sojourn.project import TIMEOUT
 
 if TYPE_CHECKING:
     from sojourn.stores.valkey.nodes import Place
@@ -77,7 +78,7 @@ def translated(error: Exception, place: Place, timeout: float, *, is_sent: bool)
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         what = "did not answer" if is_sent else "could not be reached"
         return StoreTimeoutError(
-            f"{place} {what} within {timeout:g} s; check that it runs and can be reached, or raise timeout"
+            f"{place} {what} within {timeout:g} s; check that it runs and can be reached, or raise {TIMEOUT}"
         )
     if _hint(error) is not None:
         return refused(error, place)
