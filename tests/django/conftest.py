@@ -14,6 +14,7 @@ from django import conf
 if not conf.settings.configured:
     conf.settings.configure(
         ALLOWED_HOSTS=["testserver"],
+        CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         DATABASE_ROUTERS=["tests.django.databases.Router"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import stat
 import subprocess
 import sys
@@ -144,6 +145,7 @@ FIRST_REQUEST = """
 from django.conf import settings
 settings.configure(
     ALLOWED_HOSTS=["testserver"],
+    CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
     MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware"],
     ROOT_URLCONF="tests.django.site",
     SECRET_KEY="a secret for tests, of fifty characters or thereabouts",
@@ -159,12 +161,27 @@ print(application(environ, lambda *_: None).status_code)
 """
 
 
-def test_the_first_request_of_a_server_with_several_processes_is_the_one_that_warns() -> None:
-    command = [sys.executable, "-c", FIRST_REQUEST]
-    root = Path(__file__).parents[2]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+def warnings_of(program: str) -> list[str]:
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert ran.stdout == "404\n", ran.stderr
-    assert ran.stderr.count("sojourn.django.backends.embedded") == 1
+    return [line for line in ran.stderr.splitlines() if "sojourn.django.backends.embedded" in line]
+
+
+def test_the_first_request_of_a_server_with_several_processes_is_the_one_that_warns() -> None:
+    [warning] = warnings_of(FIRST_REQUEST)
+    assert "this server has several" in warning
+
+
+def test_sessions_in_process_memory_because_there_is_no_CACHES_are_warned_of() -> None:
+    without = re.sub("    CACHES=.*\n", "", FIRST_REQUEST.replace("True}", "False}"))
+    [warning] = warnings_of(without)
+    assert "there is no CACHES" in warning
 
 
 def test_S7_by_default_the_embedded_file_is_private_and_under_BASE_DIR(

@@ -54,6 +54,12 @@ class SessionStore(SojournSession):
 
 
 def _in_memory(entry: CacheEntry, given: SojournSettings) -> Place:
+    if not settings.is_overridden("CACHES"):
+        logger.warning(
+            "there is no CACHES, so sessions are kept in the memory of this process, and everybody is signed "
+            "out when it ends. Name a server in CACHES, or use SESSION_ENGINE = "
+            "'sojourn.django.backends.embedded'."
+        )
     _, arguments = store_in(entry, given)
     store = MemoryStore(**arguments)
     return Place("process memory", store, AsyncMemoryStore(store), sealed=False)
