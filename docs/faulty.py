@@ -141,6 +141,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.file"
 #: What to do about the rest, which is not found in a settings file alone.
 REMEDIES = {
     "sojourn.E001": "What is wrong, and what to write, is what the message says.",
+    "sojourn.E014": "Install what is missing, or take the line out.",
     "sojourn.W002": "Run `manage.py migrate`, with `--database` if the table is not in `default`.",
     # What only servers can say; the lines are those of the server's own configuration.
     "sojourn.E101": "Start the server, open the way to it, or correct its address.",

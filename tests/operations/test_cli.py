@@ -134,6 +134,16 @@ def test_no_output_shows_a_secret(
     assert not [secret for secret in SECRETS if secret in said]
 
 
+def test_what_settings_print_is_not_in_the_JSON(
+    settings: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings(f"{SOUND}print('hello')\nimport sys\nsys.exit()\n")
+    assert main(["check", path, "--format", "json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert said["findings"] == []
+    assert said["not_checked"] == [f"{path}:7: SystemExit"]
+
+
 @pytest.mark.parametrize("named", ["/nowhere/settings.py", "nowhere.settings", "no module", "nowhere.py"])
 def test_settings_that_are_not_there_could_not_be_checked(
     named: str, capsys: pytest.CaptureFixture[str]

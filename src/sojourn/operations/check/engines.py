@@ -39,13 +39,14 @@ ENGINE_IS_A_CACHE: Final = Kind(
     id="sojourn.E003",
     severity=Severity.ERROR,
     title="SESSION_ENGINE names a cache backend",
-    happens="Every page is an error 500, so nobody can sign in: a cache backend is no session engine.",
+    happens="No page is served: workers do not start, or answer each request with an error 500.",
 )
 ENGINE_IS_UNKNOWN: Final = Kind(
     id="sojourn.E004",
     severity=Severity.ERROR,
     title="SESSION_ENGINE names a module that does not exist",
-    happens="Every page is an error 500, and the log has a ModuleNotFoundError that names no setting.",
+    happens="No page is served: workers do not start, or answer each request with an error 500, and all that "
+    "the log has is a ModuleNotFoundError that names no setting.",
 )
 APP_IS_MISSING: Final = Kind(
     id="sojourn.E010",

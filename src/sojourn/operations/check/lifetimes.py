@@ -41,8 +41,8 @@ PICKLES: Final = Kind(
     id="sojourn.E012",
     severity=Severity.ERROR,
     title="SESSION_SERIALIZER unpickles",
-    happens="Whoever can write to the store, or knows SECRET_KEY, runs programs on the server; Django 5 and "
-    "Sojourn do not start with it.",
+    happens="Whoever can write to the store, or knows SECRET_KEY, runs programs on the server; Django "
+    "5.0 dropped its own, and Sojourn refuses any.",
 )
 TOO_LONG: Final = Kind(
     id="sojourn.W007",

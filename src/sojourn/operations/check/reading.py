@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +26,13 @@ SYNTAX: Final = Kind(
     severity=Severity.ERROR,
     title="The settings file is not Python",
     happens="Nothing starts: every page is an error 500.",
+)
+IGNORED: Final = Kind(
+    id="sojourn.E014",
+    severity=Severity.ERROR,
+    title="Horizon cannot import its local_settings.py",
+    happens="Horizon starts without a line of the file, and sessions are where its own defaults have them; "
+    "all it says is 'No local_settings file found.' in the log.",
 )
 #: Lines above the one a syntax error is told of that a comma may be missing from.
 _ABOVE: Final = 3
@@ -51,11 +60,12 @@ def read(source: str) -> Reading:
     Raises ``ConfigurationError`` if there is no such file or module.
     """
     path = Path(source)
-    if path.is_file():
-        return _read_file(path)
-    if path.suffix == ".py" or "/" in source or not all(part.isidentifier() for part in source.split(".")):
-        raise ConfigurationError(f"there is no file {source}")
-    return _read_module(source)
+    with redirect_stdout(sys.stderr):  # what settings print is no finding
+        if path.is_file():
+            return _read_file(path)
+        if path.suffix == ".py" or not all(part.isidentifier() for part in source.split(".")):
+            raise ConfigurationError(f"there is no file {source}")
+        return _read_module(source)
 
 
 def _read_module(name: str) -> Reading:
@@ -65,7 +75,7 @@ def _read_module(name: str) -> Reading:
     except SyntaxError as error:
         path = Path(error.filename or name)
         return Reading(source=name, settings=None, findings=(_syntax_error(path, error),))
-    except Exception as error:  # whatever a project's settings raise
+    except (Exception, SystemExit) as error:  # whatever a project's settings raise
         raise ConfigurationError(f"the settings {name} cannot be imported: {_reason(error)}") from error
     finally:
         sys.path.pop(0)
@@ -81,22 +91,39 @@ def _read_file(path: Path) -> Reading:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from error
     values: dict[str, Any] = {"__file__": str(path.resolve()), "__name__": path.stem}
-    unread = tuple(_executed(tree, path, values))
-    below = HORIZON if _is_horizons(path, values) else DJANGO
-    return Reading(source=str(path), settings=_settings(values, _places(path), below), unread=unread)
+    failed = list(_executed(tree, path, values))
+    horizons = _is_horizons(path, values)
+    # Where Horizon is not installed, what it brings is not there either, and proves nothing.
+    told = horizons and find_spec("openstack_dashboard") is not None
+    return Reading(
+        source=str(path),
+        settings=_settings(values, _places(path), HORIZON if horizons else DJANGO),
+        findings=tuple(
+            _ignored(path, line, error) for line, error in failed if told and isinstance(error, ImportError)
+        ),
+        unread=tuple(f"{path}:{line}: {_reason(error)}" for line, error in failed),
+    )
 
 
-def _executed(tree: ast.Module, path: Path, values: dict[str, Any]) -> Iterator[str]:
-    """Execute each statement; yield what is to be said of those that fail."""
+def _executed(tree: ast.Module, path: Path, values: dict[str, Any]) -> Iterator[tuple[int, BaseException]]:
+    """Execute each statement; yield the line and the error of those that fail."""
     for statement in tree.body:
         code = compile(ast.Module([statement], []), str(path), "exec", dont_inherit=True)
         try:
             exec(code, values)  # noqa: S102 - a settings file is a program, and Django executes it
-        except Exception as error:  # noqa: BLE001 - whatever a project's settings raise
-            yield f"{path}:{statement.lineno}: {_reason(error)}"
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a project's settings raise
+            yield statement.lineno, error
 
 
-def _reason(error: Exception) -> str:
+def _ignored(path: Path, line: int, error: BaseException) -> Finding:
+    return IGNORED.found(
+        f"Line {line} {_reason(error).partition(';')[0]}.",
+        where=f"{path}:{line}",
+        corrected="# Install it, or take the line out.",
+    )
+
+
+def _reason(error: BaseException) -> str:
     """Return what went wrong, without texts that may hold a secret."""
     if isinstance(error, ImportError):
         return f"cannot import {error.name or 'a module'}; run the check where the project runs"
@@ -122,15 +149,18 @@ def _settings(values: Mapping[str, Any], places: Mapping[str, str], below: Mappi
 
 
 def _places(path: Path) -> dict[str, str]:
-    """Return where the file sets each name, by what is written in it."""
+    """Return where the file, or one that it imports everything from, sets each name."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return {}
     places: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in sorted(ast.walk(tree), key=lambda node: getattr(node, "lineno", 0)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id.isupper():
             places[node.id] = f"{path}:{node.lineno}"
+        elif isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            file = getattr(sys.modules.get(node.module or ""), "__file__", None)
+            places |= _places(Path(file)) if file is not None and Path(file) != path else {}
     return places
 
 

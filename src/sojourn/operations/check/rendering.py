@@ -8,6 +8,8 @@ from dataclasses import asdict
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from sojourn.operations.check.finding import Severity
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,10 +27,15 @@ def as_text(source: str, findings: Sequence[Finding], unread: Sequence[str] = ()
         for finding in findings
     ]
     counts = Counter(finding.severity for finding in findings)
-    said = ", ".join(f"{counts[severity]} {severity}" for severity in sorted(counts, reverse=True))
+    said = ", ".join(_counted(counts[severity], severity) for severity in sorted(counts, reverse=True))
     parts.append(f"{source}: {said or 'nothing found'}")
     parts += [f"not checked: {reason}" for reason in unread]
     return "\n".join(parts)
+
+
+def _counted(number: int, severity: Severity) -> str:
+    plural = "s" if number > 1 and severity is not Severity.INFO else ""
+    return f"{number} {severity}{plural}"
 
 
 def as_json(source: str, findings: Sequence[Finding], unread: Sequence[str] = ()) -> str:
