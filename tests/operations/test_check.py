@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import pytest
+from django.conf import global_settings
+from django.contrib.sessions import backends as djangos
+from django.db.utils import ConnectionHandler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from docs.faulty import FAULTY
+from sojourn.django import backends
 from sojourn.operations.check import STATIC, Settings, Severity, findings
+from sojourn.operations.check.databases import KEYS
 from sojourn.operations.check.reading import read
 from sojourn.operations.check.settings import DJANGO
+from sojourn.project import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 
     from sojourn.operations.check import Finding
 
+
+_CACHES = "django.core.cache.backends"
 
 #: With these above, the faulty settings have no other fault.
 SOUND = """\
@@ -209,6 +218,55 @@ def test_what_is_wrong_in_Horizons_guide_is_found(part: str, diagnose: Callable[
         source = corrected(source, found[0])
         found = diagnose(source, "local_settings.py")
     assert ids(found) == []
+
+
+def test_what_a_project_leaves_out_is_as_Django_has_it() -> None:
+    assert {name: getattr(global_settings, name) for name in DJANGO if name != "DATABASES"} == {
+        name: value for name, value in DJANGO.items() if name != "DATABASES"
+    }
+    assert set(ENGINES) == {module.name for module in iter_modules(backends.__path__)} - {"base"}
+    assert set(ENGINES) - {"embedded"} == {m.name for m in iter_modules(djangos.__path__)} - {"base"}
+
+
+def test_every_key_that_Django_reads_of_a_database_is_known() -> None:
+    handler = ConnectionHandler({"default": {}})
+    assert set(handler.settings["default"]) <= KEYS
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [f"{_CACHES}.memcached.PyMemcacheCache", f"{_CACHES}.redis.RedisCache", f"{_CACHES}.db.DatabaseCache"],
+)
+def test_another_cache_under_Djangos_cache_engine_is_no_error(backend: str) -> None:
+    given_ = {
+        "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
+        "CACHES": {"default": {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:6379/0"}},
+    }
+    assert not [finding for finding in findings(Settings(given=given_)) if finding.severity is Severity.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("location", "mended"),
+    [
+        ("redis://10.0.0.1:6379/0", None),
+        ("rediss://user:hunter2@10.0.0.1:6379/0", None),
+        (("redis://10.0.0.1", "redis://10.0.0.2"), None),
+        ("redis://10.0.0.1,redis://10.0.0.2", None),
+        ("unix:///run/redis.sock", None),
+        ("10.0.0.1", '"redis://10.0.0.1:6379/0"'),
+        ("10.0.0.1:6380:2", '"redis://10.0.0.1:6380/2"'),
+        (["10.0.0.1:6380"], '[\n    "redis://10.0.0.1:6380/0",\n]'),
+    ],
+)
+def test_addresses_of_Redis_are_URLs(location: object, mended: str | None) -> None:
+    given_ = {
+        "SESSION_ENGINE": "sojourn.django.backends.cache",
+        "CACHES": {"default": {"BACKEND": f"{_CACHES}.redis.RedisCache", "LOCATION": location}},
+    }
+    found = [finding for finding in findings(Settings(given=given_)) if finding.id == "sojourn.E009"]
+    assert [finding.corrected for finding in found] == (
+        [] if mended is None else [f'CACHES["default"]["LOCATION"] = {mended}']
+    )
 
 
 VALUES = st.recursive(

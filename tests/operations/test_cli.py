@@ -24,7 +24,7 @@ SESSION_ENGINE = "sojourn.django.backends.embedded"
 SOJOURN = {"ABSOLUTE_TIMEOUT": 86400, "ANONYMOUS_TIMEOUT": 3600}
 """
 #: What must not be printed.
-SECRETS = ("hunter2", "VwN3x0Qe7Jk2", "s3cr3t")
+SECRETS = ("hunter2", "HUNTER", "hunter.two", "VwN3x0Qe7Jk2", "s3cr3t")
 
 
 @pytest.fixture
@@ -115,6 +115,10 @@ CACHES = {'default': {'BACKEND': 'redis_cache.RedisCache', 'LOCATION': 'hunter2@
         "CACHES = {\n'LOCATION': 'redis://x:hunter2@h'\n'BACKEND': 's3cr3t'}",
         "SECRET_KEY = f('hunter2' 1)",
         'SECRET_KEY = """hunter2\ns3cr3t',
+        "DATABASES = {'default': {'PASSWORD': 'HUNTER'\n 'USER': 'x'}}",
+        "DATABASES = {'default': {'PASSWORD': 'hunter.two' 'USER': 'x'}}",
+        # of an option of a driver's
+        "CACHES = {'BACKEND': 'x.y', 'OPTIONS': {'pwd': 'hunter2', 'KWARGS': {'y': 'hunter2'}}}",
         # of an error
         "raise ValueError('hunter2')",
         "{}['hunter2']",

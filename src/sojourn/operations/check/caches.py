@@ -130,7 +130,7 @@ def _in_new_words(backend: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
 def _url(location: object) -> object:
     """Return the address of a Redis server as a URL, if it is one as it was written before."""
     if isinstance(location, list | tuple):
-        return [_url(item) for item in location]
+        return type(location)(map(_url, location))
     match = _OLD_ADDRESS.fullmatch(location) if isinstance(location, str) else None
     if match is None:
         return location
@@ -145,7 +145,7 @@ def redis_address_is_none(settings: Settings) -> Iterator[Finding]:
         yield NO_REDIS_ADDRESS.found(
             f"LOCATION of {name} is not written as a URL.",
             where=settings.where("CACHES"),
-            corrected=assignment(name, {**entry, "LOCATION": _url(location)}),
+            corrected=assignment(f'{name}["LOCATION"]', _url(location)),
         )
 
 

@@ -58,8 +58,9 @@ CONNECTIONS_ARE_NOT_KEPT: Final = Kind(
 def database_is_missing(settings: Settings) -> Iterator[Finding]:
     """Find the ``db`` or ``cached_db`` engine without a database."""
     engine = settings.database.get("ENGINE")
-    if settings.database_alias is None or engine not in (None, "", _DUMMY):
-        return
+    is_part = not any(name in settings for name in ("DATABASES", "ROOT_URLCONF", "SESSION_ENGINE"))
+    if is_part or settings.database_alias is None or engine not in (None, "", _DUMMY):
+        return  # of part of the settings, such as a fragment for production, it says nothing
     alias = shown(settings.database_alias)
     yield DATABASE_IS_MISSING.found(
         f"Sessions are to be kept in DATABASES[{alias}], which is not there or names no ENGINE. "

@@ -71,7 +71,7 @@ DJANGOS_ENGINE: Final = Kind(
 
 def engine_is_a_cache(settings: Settings) -> Iterator[Finding]:
     """Find a cache backend as the engine: Horizon's guide of 2012 asked for one."""
-    if "cache.backends." not in settings.engine and not settings.engine.endswith("Cache"):
+    if not _names_a_cache(settings.engine):
         return
     in_database = "DatabaseCache" in settings.engine
     lines = [assignment("SESSION_ENGINE", f"{OURS}{'db' if in_database else 'cache'}")]
@@ -87,7 +87,7 @@ def engine_is_a_cache(settings: Settings) -> Iterator[Finding]:
 def engine_is_unknown(settings: Settings) -> Iterator[Finding]:
     """Find an engine that there is not, and the one that was meant."""
     engine = settings.engine
-    if settings.kind or any(True for _ in engine_is_a_cache(settings)):
+    if settings.kind or _names_a_cache(engine):
         return
     near = get_close_matches(engine, _KNOWN, n=1, cutoff=_ALIKE)
     package = engine.partition(".")[0]
@@ -99,6 +99,10 @@ def engine_is_unknown(settings: Settings) -> Iterator[Finding]:
         where=settings.where("SESSION_ENGINE"),
         corrected=assignment("SESSION_ENGINE", near[0] if near else f"{OURS}embedded"),
     )
+
+
+def _names_a_cache(engine: str) -> bool:
+    return "cache.backends." in engine or engine.endswith("Cache")
 
 
 def _is_there(package: str) -> bool:

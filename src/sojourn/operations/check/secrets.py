@@ -17,7 +17,10 @@ _USER_INFO: Final = re.compile(r"[^\s/]*@")
 _QUERY: Final = re.compile(r"([?&][^=&]*(?:pass|secret|token|key|auth)[^=&]*=)[^&]*", re.IGNORECASE)
 _PLAIN: Final = re.compile(r"[\w.,:/+\[\] -]*")
 _LITERAL: Final = re.compile(r"""(?P<quote>['"])(?P<text>.*?)(?P=quote)|['"].*""")
-_HARMLESS: Final = re.compile(r"[A-Z][A-Z_]+|[a-z_]\w*(\.\w+)+|default|[\w.-]+:\d{1,5}")
+_DOTTED: Final = re.compile(r"[a-z_]\w*(\.\w+)+")
+_HARMLESS: Final = re.compile(rf"[A-Z][A-Z_]+|{_DOTTED.pattern}|default|[\w.-]+:\d{{1,5}}")
+#: The setting below which anything may be, under names that drivers chose.
+_ANYTHING: Final = "OPTIONS"
 _INDENT: Final = "    "
 
 
@@ -32,21 +35,28 @@ def assignment(name: str, value: object) -> str:
 
 
 def without_secrets(line: str) -> str:
-    """Return a line of source with every text hidden that may be a secret: all but names and addresses."""
-    return _LITERAL.sub(_hidden_unless_harmless, line)
+    """Return a line of source with every text hidden that may be a secret: all but names and addresses.
 
+    In a line that names a secret, all.
+    """
+    harmless = None if _SECRET_NAME.search(line) else _HARMLESS
 
-def _hidden_unless_harmless(match: re.Match[str]) -> str:
-    text = match["text"]
-    if text is None:  # it has no end
-        return f"{match[0][0]}{HIDDEN}"
-    return match[0] if _HARMLESS.fullmatch(text) else f"{match['quote']}{HIDDEN}{match['quote']}"
+    def hidden(match: re.Match[str]) -> str:
+        text = match["text"]
+        if text is not None and harmless is not None and harmless.fullmatch(text):
+            return match[0]
+        return f"{match[0][0]}{HIDDEN}{match['quote'] or ''}"  # without a quote, it has no end
+
+    return _LITERAL.sub(hidden, line)
 
 
 def _literal(name: str, value: object, indent: str = "") -> str:
     if isinstance(value, Mapping):
-        items = {str(key): _literal(str(key), item, indent + _INDENT) for key, item in value.items()}
-        return _block("{}", [f"{_text(key)}: {text}" for key, text in items.items()], indent)
+        items = [
+            f"{_text(str(key))}: {_literal(name if name == _ANYTHING else str(key), item, indent + _INDENT)}"
+            for key, item in value.items()
+        ]
+        return _block("{}", items, indent)
     if isinstance(value, list | tuple):
         return _block("[]", [_literal(name, item, indent + _INDENT) for item in value], indent)
     if value is None or isinstance(value, bool | int | float):
@@ -62,7 +72,7 @@ def _block(brackets: str, items: list[str], indent: str) -> str:
 
 
 def _without_secret(name: str, value: str) -> str:
-    if _SECRET_NAME.search(name):
+    if _SECRET_NAME.search(name) or (name == _ANYTHING and not _DOTTED.fullmatch(value)):
         return HIDDEN
     value = _QUERY.sub(rf"\1{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", value))
     return value if _PLAIN.fullmatch(re.sub(f"[{HIDDEN}@?&=]", "", value)) else HIDDEN
