@@ -22,6 +22,7 @@ from sojourn.errors import (
 )
 from sojourn.frozen import frozen
 from sojourn.policy import Action, Policy, decide
+from sojourn.record import DAY
 from sojourn.recording import Recorder
 from sojourn.sealing import Sealed
 from sojourn.session import Changes, Session
@@ -139,6 +140,13 @@ class SessionSteps(Generic[StoreT]):
         self._units = units
         self._timeout = timeout
         self._clock: Clock = SystemClock() if clock is None else clock
+        #: Whether tokens name the day on which their sessions end at the latest.
+        self._dates_tokens = getattr(store, "partition_by", None) == "day"
+        if self._dates_tokens and self.policy.absolute_timeout is None:
+            raise ConfigurationError(
+                "partition_by='day' keeps sessions by the day on which they end at the latest, so there has "
+                "to be one: set absolute_timeout (in Django, SOJOURN['ABSOLUTE_TIMEOUT'])"
+            )
         self._adoption: Adoption[StoreT] | None = None
         if former is not None:
             self._adoption = Adoption(former, store, self._recorder, self._clock)
@@ -222,7 +230,7 @@ class SessionSteps(Generic[StoreT]):
     def _create(self, session: Session, plan: Plan, changes: Changes) -> Steps[None]:
         encodings = changes.apply({})
         for last_try in (False, True):
-            token = new_token()
+            token = self._new_token(plan.now)
             record = self._recorder.write(
                 token, session, encodings, source=None, now=plan.now, idle_timeout=plan.idle_timeout
             )
@@ -234,6 +242,11 @@ class SessionSteps(Generic[StoreT]):
             else:
                 session.saved(token, record.at(version), encodings, changes)
                 return
+
+    def _new_token(self, now: int) -> Token:
+        """Return a new token, for a session that begins or goes on at ``now``."""
+        latest = self.policy.absolute_deadline(now) if self._dates_tokens else None
+        return new_token() if latest is None else new_token(latest // DAY)
 
     def _touch(self, session: Session, deadline: int) -> Steps[None]:
         record = _stored(session)
@@ -252,7 +265,7 @@ class SessionSteps(Generic[StoreT]):
             yield from self._adoption.end(old_token)  # first: if it fails, nothing has happened
         pauses: Iterator[float] | None = None
         while True:
-            token = new_token() if moves else old_token
+            token = self._new_token(plan.now) if moves else old_token
             record = self._recorder.write(
                 token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
             )

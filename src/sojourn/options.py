@@ -36,6 +36,10 @@ class SojournSettings:
     DATABASE: str | None = None
     #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
     ABSOLUTE_TIMEOUT: int | None = None
+    #: ``"day"``: in PostgreSQL, the sessions that end on one day at the latest lie in a partition of their
+    #: own, which goes as a whole when the day is over, instead of row by row.  Needs ``ABSOLUTE_TIMEOUT``
+    #: and, once, ``manage.py sojourn_partition``.
+    PARTITION_BY: str | None = None
     #: Seconds without activity for which a session that nobody has signed in to, and its cookie, are kept, if
     #: they are fewer than ``SESSION_COOKIE_AGE``; what ``set_expiry()`` says goes before.  ``None``: those of
     #: any other session.
@@ -92,6 +96,8 @@ class SojournSettings:
             _check(field.name, getattr(self, field.name))
         if self.COOKIE not in {"sealed", "signed"}:
             raise ConfigurationError("SOJOURN['COOKIE'] has to be 'sealed' or 'signed'")
+        if self.PARTITION_BY not in {None, "day"}:
+            raise ConfigurationError("SOJOURN['PARTITION_BY'] has to be 'day' or None")
         if self.MAX_COOKIES > MOST_COOKIES:
             raise ConfigurationError(f"SOJOURN['MAX_COOKIES'] has to be at most {MOST_COOKIES}")
 
@@ -101,6 +107,7 @@ _KINDS: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "PATH": ((str, os.PathLike, type(None)), "a path"),
     "STORE": ((str, type(None)), "the address of a store, or None"),
     "DATABASE": ((str, type(None)), "an alias in DATABASES, or None"),
+    "PARTITION_BY": ((str, type(None)), "'day' or None"),
     "ABSOLUTE_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
     "ANONYMOUS_TIMEOUT": ((int, type(None)), "a positive whole number of seconds, or None"),
     "SLIDING": ((bool,), "True or False"),

@@ -7,10 +7,18 @@ from typing import NamedTuple
 
 from sojourn.frozen import frozen
 
-__all__ = ["PUBLIC_ID_LENGTH", "UNSAVED", "Record", "Version", "public_id"]
+__all__ = ["DAY", "PUBLIC_ID_LENGTH", "UNSAVED", "Record", "Version", "dated_key", "day_of", "public_id"]
 
 #: Characters of a key that may be shown: 48 bits, enough to tell sessions apart, useless to find one.
 PUBLIC_ID_LENGTH = 12
+
+#: Milliseconds of a day; days are counted from the Unix epoch, in UTC.
+DAY = 86_400_000
+
+#: What a key begins with that names a day; four digits, the day, follow.  (Of digests of other tokens one in
+#: four billion begins so: it is taken for one that names some day, and found all the same.)
+_DATED = "0" * 8
+_DATED_LENGTH = len(_DATED) + 4
 
 
 class Version(NamedTuple):
@@ -100,6 +108,21 @@ class Record:
         return f"<Record {self.public_id} {len(self.payload)} bytes, version {self.version.counter}>"
 
 
+def dated_key(digest: str, day: int) -> str:
+    """Return ``digest`` as a key that names ``day``, on which its record ends at the latest.
+
+    Keys that name a day sort by it, so that a store can keep the records of a day together and part with them
+    at once.  208 bits of the digest remain.
+    """
+    return f"{_DATED}{day:04x}{digest[_DATED_LENGTH:]}"
+
+
+def day_of(key: str) -> int | None:
+    """Return the day that ``key`` names, ``None`` if it names none."""
+    return int(key[len(_DATED) : _DATED_LENGTH], 16) if key.startswith(_DATED) else None
+
+
 def public_id(key: str) -> str:
-    """Return the prefix of ``key`` that is safe to show."""
-    return key[:PUBLIC_ID_LENGTH]
+    """Return the part of ``key`` that is safe to show: its first digits that are not the day."""
+    start = _DATED_LENGTH if key.startswith(_DATED) else 0
+    return key[start : start + PUBLIC_ID_LENGTH]

@@ -9,6 +9,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from sojourn.record import dated_key
+
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH  # pyright: ignore[reportPrivateUsage]  # typeshed has no other name
 
@@ -18,7 +20,8 @@ __all__ = ["TOKEN_LENGTH", "Token", "is_token", "key_for", "new_token"]
 TOKEN_LENGTH = 40
 
 _TOKEN_BYTES = 30
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
+_DATED_BYTES = 26
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{40}|\.[0-9a-f]{4}[A-Za-z0-9_-]{35}", re.ASCII)
 
 
 class Token(str):
@@ -34,9 +37,16 @@ class Token(str):
         return "<token>"
 
 
-def new_token() -> Token:
-    """Return a new token: 240 bits from :mod:`secrets` as 40 URL-safe characters (ASVS 7.2.2, 7.2.3)."""
-    return Token(urlsafe_b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode("ascii"))
+def new_token(day: int | None = None) -> Token:
+    """Return a new token: 240 bits from :mod:`secrets` as 40 URL-safe characters (ASVS 7.2.2, 7.2.3).
+
+    One that names the ``day`` (since the Unix epoch) on which its session ends at the latest, for stores that
+    keep sessions by day, begins with a full stop and that; it has 208 random bits.
+    """
+    if day is None:
+        return Token(urlsafe_b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode("ascii"))
+    random = urlsafe_b64encode(secrets.token_bytes(_DATED_BYTES)).decode("ascii").rstrip("=")
+    return Token(f".{day:04x}{random}")
 
 
 def is_token(text: str) -> bool:
@@ -48,10 +58,13 @@ def key_for(token: str, *, namespace: str) -> str:
     """Return the lookup key of ``token``: 64 lower-case hexadecimal digits.
 
     SHA-256 over a label, ``namespace`` and the token.  Unkeyed on purpose: 240 random bits need no
-    secret, and a keyed digest would sign everybody out when the server secret changes.
+    secret, and a keyed digest would sign everybody out when the server secret changes.  A token that names a
+    day has a key that does.
     """
     digest = _labelled(namespace).copy()
     digest.update(token.encode())
+    if token.startswith(".") and is_token(token):
+        return dated_key(digest.hexdigest(), int(token[1:5], 16))
     return digest.hexdigest()
 
 

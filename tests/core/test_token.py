@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sojourn.record import day_of, public_id
 from sojourn.token import TOKEN_LENGTH, is_token, key_for, new_token
 
 _ALPHABET = frozenset(string.ascii_letters + string.digits + "-_")
@@ -59,11 +60,51 @@ def test_T1_a_million_tokens_are_all_different() -> None:
     assert len(tokens) == 1_000_000
 
 
+def test_T1_a_token_that_names_a_day_has_twenty_six_octets_from_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    octets = bytes(range(230, 256))
+    monkeypatch.setattr(secrets, "token_bytes", {26: octets}.__getitem__)
+    token = new_token(20_783)
+    assert token == ".512f" + urlsafe_b64encode(octets).decode().rstrip("=")
+    assert len(token) == TOKEN_LENGTH
+    assert is_token(token)
+    assert repr(token) == "<token>"
+
+
+def test_the_key_of_a_token_that_names_a_day_names_it_too_and_the_public_id_does_not() -> None:
+    token = new_token(20_783)
+    key = key_for(token, namespace="")
+    assert len(key) == 64
+    assert key.startswith("00000000512f")
+    assert day_of(key) == 20_783
+    assert public_id(key) == key[12:24]
+    assert key[12:] in hashlib.sha256(b"sojourn key 1\0" + b"0\0\0" + token.encode()).hexdigest()
+
+
+def test_other_tokens_name_no_day() -> None:
+    key = key_for(_TOKEN, namespace="")
+    assert day_of(key) is None
+    assert public_id(key) == key[:12]
+
+
+def test_keys_sort_by_the_day_they_name() -> None:
+    keys = [key_for(new_token(day), namespace="") for day in (1, 255, 256, 20_783, 65_535)]
+    assert keys == sorted(keys)
+
+
+def test_what_only_begins_like_a_token_with_a_day_has_an_ordinary_key() -> None:
+    assert day_of(key_for(".512f", namespace="")) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
         _TOKEN[:-1],
+        "." + _TOKEN[1:],
+        ".512F" + _TOKEN[5:],
+        ".512f" + _TOKEN[5:] + "x",
         _TOKEN + "x",
         _TOKEN + "\n",
         " " + _TOKEN[1:],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import secrets
-from typing import TYPE_CHECKING, ClassVar
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from sojourn.record import dated_key
 from sojourn.stores.sql import AsyncSQLStore, SQLStore
 from sojourn.testing import (
     AsyncStoreContract,
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from sojourn.clock import Clock
     from tests.servers.mariadb import MariaDB
     from tests.servers.postgresql import PostgreSQL
+
+TODAY = int(time.time()) // 86_400
 
 
 class InATable:
@@ -54,13 +60,27 @@ class OnSQLite(InATable):
         self.url = f"{self.driver}:///{tmp_path / 'sessions.db'}"
 
 
+class DatedKeys:
+    """The table is partitioned, and the contract's keys name one of three days."""
+
+    options: ClassVar[dict[str, Any]] = {"partition_by": "day"}
+
+    @pytest.fixture(autouse=True)
+    def _dated(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def token_hex(_: int) -> str:
+            return dated_key(secrets.token_hex(32), TODAY + random.randrange(3))
+
+        monkeypatch.setattr("sojourn.testing.records.secrets", SimpleNamespace(token_hex=token_hex))
+
+
 class Plain(StoreContract, SubjectIndexContract, PurgeContract, ScanContract):
     __test__ = False
     url: str
     table: str
+    options: ClassVar[dict[str, Any]] = {}
 
     def make_store(self, clock: Clock) -> SQLStore:
-        store = SQLStore(self.url, table=self.table, timeout=20.0, clock=clock)
+        store = SQLStore(self.url, table=self.table, timeout=20.0, clock=clock, **self.options)
         store.create_table()
         return store
 
@@ -69,9 +89,10 @@ class Asynchronous(AsyncStoreContract, SubjectIndexContract, PurgeContract, Scan
     __test__ = False
     url: str
     table: str
+    options: ClassVar[dict[str, Any]] = {}
 
     async def make_store(self, clock: Clock) -> AsyncSQLStore:
-        store = AsyncSQLStore(self.url, table=self.table, timeout=20.0, clock=clock)
+        store = AsyncSQLStore(self.url, table=self.table, timeout=20.0, clock=clock, **self.options)
         await store.create_table()
         return store
 
@@ -87,6 +108,16 @@ class TestAsyncPsycopg(OnPostgreSQL, Asynchronous):
 
 
 class TestAsyncpg(OnPostgreSQL, Asynchronous):
+    __test__ = True
+    driver = "postgresql"
+
+
+class TestPartitioned(DatedKeys, OnPostgreSQL, Plain):
+    __test__ = True
+    driver = "postgresql"
+
+
+class TestAsyncPartitioned(DatedKeys, OnPostgreSQL, Asynchronous):
     __test__ = True
     driver = "postgresql"
 

@@ -32,7 +32,7 @@ from sojourn.lifecycle import PURGE_RATE, SessionSteps, purge_steps
 from sojourn.policy import Action
 from sojourn.sealing import Unsealed
 from sojourn.store import AsyncStore, Store
-from sojourn.token import Token, is_token, new_token
+from sojourn.token import Token, is_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -310,7 +310,7 @@ class CookieSteps(SessionSteps[StoreT]):
         source: Record | None,
     ) -> Steps[None]:
         """Keep the session in the store; its cookie carries the token from now on."""
-        token = new_token()
+        token = self._new_token(plan.now)
         record = self._recorder.write(
             token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
         )

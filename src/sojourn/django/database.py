@@ -22,7 +22,8 @@ from django.db.transaction import TransactionManagementError
 
 from sojourn.errors import ConfigurationError, StoreUnavailableError
 from sojourn.stores.sql.faults import LONGEST_PAUSE, TRIES, is_deadlock, is_missing_table
-from sojourn.stores.sql.operations import Change, Operations, Read, TakenError
+from sojourn.stores.sql.operations import Operations
+from sojourn.stores.sql.requests import Change, Read, TakenError, Transaction
 from sojourn.stores.sql.statements import DIALECTS, Statements
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sojourn.clock import Clock
     from sojourn.django.psycopg3 import Cursors
     from sojourn.record import Record, Version
-    from sojourn.stores.sql.operations import Request, Steps, Transaction
+    from sojourn.stores.sql.requests import Request, Steps
 
 __all__ = ["AsyncDatabaseStore", "DatabaseStore"]
 
@@ -50,7 +51,8 @@ class DatabaseStore(Operations):
     Inside ``transaction.atomic()`` an operation is part of that transaction, and undone with it.  Raises
     ``TransactionManagementError`` if that has to be rolled back already.
 
-    ``max_sessions_per_subject``, ``purge_every``: as for :class:`sojourn.stores.sql.SQLStore`.
+    ``max_sessions_per_subject``, ``purge_every``, ``partition_by``: as for
+    :class:`sojourn.stores.sql.SQLStore`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class DatabaseStore(Operations):
         *,
         max_sessions_per_subject: int | None = None,
         purge_every: int | None = 10,
+        partition_by: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         vendor = connections[alias].vendor
@@ -74,6 +77,7 @@ class DatabaseStore(Operations):
             Statements(dialect=dialect, parameter="?" if dialect == "sqlite" else "%s"),
             max_sessions_per_subject=max_sessions_per_subject,
             purge_every=purge_every,
+            partition_by=partition_by,
             clock=clock,
         )
         self.alias = alias
@@ -134,6 +138,19 @@ class DatabaseStore(Operations):
         """See :meth:`sojourn.store.Scan.scan`."""
         return self._run(self._scan(after, limit))
 
+    # Beside the protocols
+
+    def partition(self) -> bool:
+        """Partition the table by day, unless it is; return whether it was not.
+
+        Raises ``ConfigurationError`` if the store was made without ``partition_by`` or there is no table.
+        """
+        if self.partition_by is None:
+            raise ConfigurationError(
+                "set SOJOURN['PARTITION_BY'] = 'day' first: that is what finds the sessions"
+            )
+        return self._run(self._partition())
+
     # Inside
 
     def _sweep_now(self) -> None:
@@ -157,7 +174,8 @@ class DatabaseStore(Operations):
 
     def _answer(self, connection: BaseDatabaseWrapper, request: Request) -> Any:
         may_fail = isinstance(request, Change) and request.may_fail
-        if may_fail and connection.in_atomic_block:
+        is_alone = isinstance(request, Transaction) and request.alone
+        if (may_fail or is_alone) and connection.in_atomic_block:
             return 0
         tried = 0
         while True:

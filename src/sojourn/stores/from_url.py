@@ -81,6 +81,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "max_connections": _NUMBER,
         "max_sessions_per_subject": _LIMIT,
         "purge_every": _LIMIT,
+        "partition_by": _TEXT,
     },
 }
 

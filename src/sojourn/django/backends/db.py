@@ -65,5 +65,7 @@ def database_of(model: type[Model]) -> str:
 
 def place_in(alias: str, given: SojournSettings) -> Place:
     """Return the place that is the table in the database ``alias``."""
-    store = DatabaseStore(alias, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER)
+    store = DatabaseStore(
+        alias, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER, partition_by=given.PARTITION_BY
+    )
     return Place(f"the database {alias!r}", store, AsyncDatabaseStore(store))

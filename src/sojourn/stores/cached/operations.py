@@ -65,6 +65,11 @@ class Operations(Generic[StoreT]):
         self._copies: Copies[StoreT] = Copies(cache, lease=round(lease * 1000), rest=rest, clock=self._clock)
         self.__class__ = _with_capabilities(type(self), origin)
 
+    @property
+    def partition_by(self) -> str | None:
+        """The origin's: see :class:`sojourn.stores.sql.SQLStore`."""
+        return getattr(self.origin, "partition_by", None)
+
     def create_steps(self, record: Record) -> Steps[Version]:
         """See :meth:`CachedStore.create`."""
         asked_at = self._clock.now()

