@@ -15,6 +15,7 @@ from sojourn.operations.check.live.site import site_findings
 from sojourn.operations.check.reading import read
 from sojourn.operations.check.rendering import as_json, as_text
 from sojourn.operations.plan import ENGINES, Load, Node, needs_of, report
+from sojourn.operations.plan.sample import sampled
 from sojourn.operations.purge import RATE_HELP, purge, rate, store_purging
 from sojourn.stores.from_url import open_store, parsed
 
@@ -29,6 +30,9 @@ __all__ = ["main"]
 _NOTHING: Final = 0
 _FOUND: Final = 1
 _NOT_CHECKED: Final = 2
+
+#: Octets of a session as JSON, if nobody says otherwise.
+_SESSION_SIZE: Final = 2_000
 
 _LEVELS: Final = [str(severity) for severity in Severity]
 _FORMATS: Final = {"text": as_text, "json": as_json}
@@ -98,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             "plan",
             help="say what so many sessions need on each engine: memory, disk, operations, bandwidth, nodes",
-            description="Say what a site of a given size needs on each engine. It asks nobody; its "
+            description="Say what a site of a given size needs on each engine. It asks nobody but the "
+            "store it is to sample; its "
             "formulas are held to a million measured sessions.",
         )
     )
@@ -108,11 +113,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_plan(plan: argparse.ArgumentParser) -> None:
     plan.add_argument("--users", type=int, required=True, help="who are signed in at a time, such as 100_000")
     plan.add_argument("--sessions-per-user", type=float, default=1.0, help="default: 1")
-    plan.add_argument(
-        "--session-size",
-        type=int,
-        default=2_000,
-        help="bytes of one as JSON; default: 2000",
+    size = plan.add_mutually_exclusive_group()
+    size.add_argument("--session-size", type=int, help="bytes of one as JSON; default: 2000")
+    size.add_argument(
+        "--sample", metavar="URL", help="take the size from living sessions in the store at this address"
     )
     plan.add_argument(
         "--requests", type=float, required=True, help="that use a session, a second, at the busiest time"
@@ -131,10 +135,12 @@ def _add_plan(plan: argparse.ArgumentParser) -> None:
 
 
 def _plan(given: argparse.Namespace) -> int:
+    sample = None if given.sample is None else sampled(given.sample)
+    given_size = _SESSION_SIZE if given.session_size is None else given.session_size
     load = Load(
         users=given.users,
         sessions_per_user=given.sessions_per_user,
-        session_size=given.session_size,
+        session_size=given_size if sample is None else sample.mean,
         requests_per_second=given.requests,
         share_modifying=given.saves,
         idle_timeout=given.idle_timeout,
@@ -143,9 +149,9 @@ def _plan(given: argparse.Namespace) -> int:
     node = Node(memory=round(given.node_memory * (1 << 30)), operations=given.node_operations)
     needs = [needs_of(engine, load, node) for engine in given.engine or ENGINES]
     if given.format == "json":
-        print(report.as_json(load, node, needs))  # noqa: T201 - a command line talks
+        print(report.as_json(load, node, needs, sample))  # noqa: T201 - a command line talks
     else:
-        print(report.as_text(load, node, needs, formulas=given.formulas))  # noqa: T201 - a command line talks
+        print(report.as_text(load, node, needs, sample, formulas=given.formulas))  # noqa: T201 - a command line talks
     return _NOTHING
 
 

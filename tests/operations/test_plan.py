@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,18 +12,24 @@ import pytest
 from bench.scale.places import PLACES
 from bench.scale.sessions import records, sealed
 from sojourn.cli import main
+from sojourn.clock import SystemClock
 from sojourn.errors import ConfigurationError
 from sojourn.operations.plan import ENGINES, Load, Node, footprint, needs, needs_of
 from sojourn.operations.plan.footprint import FOOTPRINTS, Shape, total
+from sojourn.operations.plan.sample import sampled
 from sojourn.record import Record, Version
 from sojourn.stores.cached import item as cached_item
+from sojourn.stores.from_url import from_url
 from sojourn.stores.memcached import item as memcached_item
+from sojourn.stores.sql import SQLStore
 from sojourn.stores.valkey import item as valkey_item
+from sojourn.testing.records import new_record
 from tests.django.test_budget import BUDGET
 from tests.django.test_cached_db import WITHIN_THE_LEASE
 from tests.django.test_cookie_engine import COOKIE_BUDGET
 from tests.django.test_on_servers import ON_THE_WIRE
 from tests.docs.pages import ROOT, blocks_of
+from tests.servers.process import HOST, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,3 +227,74 @@ def test_a_session_too_large_for_a_cookie_is_said_to_spill() -> None:
     )
     assert len(small.notes) == 1
     assert "spill" in large.notes[1]
+
+
+# --- A sample -----------------------------------------------------------------------------------------
+
+
+def stored(address: str, sizes: list[int]) -> str:
+    """Store signed-in sessions whose values are of these sizes; return the address."""
+    shape = Shape.of_session(0)
+    with closing(from_url(address)) as store:
+        if isinstance(store, SQLStore):
+            store.create_table()
+        for size in sizes:
+            record = new_record(
+                SystemClock(),
+                payload=os.urandom(shape.payload + size),
+                subject=os.urandom(shape.subject),
+                info=os.urandom(shape.info),
+            )
+            store.create(record)
+    return address
+
+
+SIZES = [1_000] * 90 + [3_000] * 10
+MEAN = 1_200
+
+
+@pytest.mark.parametrize(
+    ("fixture", "template"),
+    [
+        pytest.param("memcached", "memcached://{}/", marks=pytest.mark.asks_for("memcached")),
+        pytest.param("valkey", "redis://{}/0?key_prefix=sampled:", marks=pytest.mark.asks_for("valkey")),
+        pytest.param(
+            "postgresql",
+            "postgresql://postgres@{}/sessions?table=sampled",
+            marks=pytest.mark.asks_for("postgresql"),
+        ),
+    ],
+)
+def test_a_sample_of_a_server_says_how_large_its_sessions_are(
+    fixture: str, template: str, request: pytest.FixtureRequest
+) -> None:
+    address = stored(template.format(request.getfixturevalue(fixture).address), SIZES)
+    found = sampled(address)
+    # By scanning, 500 are drawn of 100: some twice, some not.
+    assert found.mean == pytest.approx(MEAN, rel=0.25 if fixture == "postgresql" else 0.02)
+    assert found.largest == pytest.approx(3_000, rel=0.02)
+    assert found.sessions >= len(SIZES)
+
+
+def test_a_sample_of_a_file_is_taken_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = stored(f"sqlite://{tmp_path / 'folder' / 'sessions.db'}", [1_000])
+    assert main([*SITE, "--sample", address]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("have 1,000 bytes on average, 99 of 100 at most 1,000")
+    assert second.startswith("1,000,000 sessions of 1,000 bytes")
+    assert main([*SITE, "--sample", address, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sample"]["mean"] == 1_000
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rest"), [("memcached", ""), ("redis", "0"), ("postgresql", "sessions"), ("memory", "")]
+)
+def test_a_store_that_cannot_be_sampled_is_one_line_and_exit_code_2(
+    scheme: str, rest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = "" if scheme == "memory" else f"{HOST}:{free_port()}/"
+    assert main([*SITE, "--sample", f"{scheme}://{place}{rest}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("sojourn: ")

@@ -18,7 +18,7 @@ from sojourn.stores.memory import RECORD_OVERHEAD
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["FOOTPRINTS", "Part", "Shape", "memcached", "total"]
+__all__ = ["FOOTPRINTS", "MEMCACHED_AROUND", "REDIS_AROUND", "Part", "Shape", "memcached", "total"]
 
 #: Octets of what is sealed beside a payload: a user and a browser label as long as they usually are.
 _USUAL_INFO: Final = OVERHEAD + len(
@@ -88,6 +88,8 @@ def memory(shape: Shape, sessions: int) -> list[Part]:  # noqa: ARG001 - as all 
 _MEMCACHED_KEY: Final = len("sojourn:") + _KEY + 1
 _MEMCACHED_HEAD: Final = 46
 _ITEM_HEADER: Final = 48 + 8
+#: Octets of an item beside the content.
+MEMCACHED_AROUND: Final = _MEMCACHED_KEY + _MEMCACHED_HEAD + 2 + _ITEM_HEADER
 _PAGE: Final = 1 << 20
 _SMALLEST_CHUNK: Final = 96
 _LARGEST_CHUNK: Final = _PAGE // 2
@@ -139,6 +141,8 @@ def _memcached_buckets(sessions: int) -> int:
 _REDIS_KEY: Final = len("sojourn:") + _KEY
 _REDIS_INDEX_KEY: Final = len("sojourn:of:") + _KEY
 _REDIS_HEAD: Final = 54
+#: Octets of a value beside the content.
+REDIS_AROUND: Final = _REDIS_HEAD
 _OBJECT: Final = 16
 #: 24 octets, which jemalloc rounds up.
 _ENTRY: Final = 32

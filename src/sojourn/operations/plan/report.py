@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from sojourn.operations.plan.load import Load
     from sojourn.operations.plan.needs import Needs, Node
+    from sojourn.operations.plan.sample import Sample
 
 __all__ = ["as_json", "as_text"]
 
@@ -20,7 +21,9 @@ _STEP: Final = 1024
 _FIGURES: Final = ("memory", "disk", "operations", "bandwidth", "nodes")
 
 
-def as_text(load: Load, node: Node, needs: Sequence[Needs], *, formulas: bool = False) -> str:
+def as_text(
+    load: Load, node: Node, needs: Sequence[Needs], sample: Sample | None = None, *, formulas: bool = False
+) -> str:
     """Return a table, what else to know, and with ``formulas`` how each number comes about."""
     rows = [_HEAD, *(_row(need) for need in needs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -30,6 +33,7 @@ def as_text(load: Load, node: Node, needs: Sequence[Needs], *, formulas: bool = 
         f"{load.logins:,.1f} sign-ins/s"
     )
     lines = [
+        *([] if sample is None else [_sample(sample)]),
         asked,
         f"nodes of {size(node.memory)}, {node.share_filled:.0%} of it for sessions; none that stands by",
         "",
@@ -48,10 +52,18 @@ def as_text(load: Load, node: Node, needs: Sequence[Needs], *, formulas: bool = 
     return "\n".join(lines)
 
 
-def as_json(load: Load, node: Node, needs: Sequence[Needs]) -> str:
+def _sample(sample: Sample) -> str:
+    return (
+        f"{sample.sessions:,} sessions in the store have {sample.mean:,} bytes on average, 99 of 100 at most "
+        f"{sample.largest:,}"
+    )
+
+
+def as_json(load: Load, node: Node, needs: Sequence[Needs], sample: Sample | None = None) -> str:
     """Return the same as one JSON object: ``load``, ``node`` and ``engines``, with all formulas."""
     said = {
         "load": {**asdict(load), "sessions": load.sessions, "logins_per_second": load.logins},
+        "sample": None if sample is None else asdict(sample),
         "node": asdict(node),
         "engines": {need.engine: {**asdict(need), "engine": need.engine} for need in needs},
     }
