@@ -109,10 +109,8 @@ class Session(MutableMapping[str, Any]):
         self._codec = codec
         #: The encodings as last loaded or saved.
         self.base: Mapping[str, bytes] = {} if encodings is None else encodings
-        #: Where a key that was not read yet is found: the same, but nowhere after :meth:`clear`.
+        #: Where a key that was not read yet is found: the same, less the keys that were removed.
         self._unread = self.base
-        #: Keys of those that were removed.
-        self._removed: set[str] = set()
         #: The values read or assigned so far.
         self._live: dict[str, Any] = {}
         #: Keys given a new value since the last load or save.
@@ -133,24 +131,21 @@ class Session(MutableMapping[str, Any]):
         name = key if type(key) is str else _name(key)
         if name in self._live:
             return self._live[name]
-        if name in self._removed:
-            raise KeyError(key)
         value = self._live[name] = self._codec.decode(name, self._unread[name])
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value under ``key``, or ``default``; the inherited one raises an error to find out."""
         name = key if type(key) is str else _name(key)
-        if name not in self:
-            return default
-        return self[name]
+        if name in self._live:
+            return self._live[name]
+        return self[name] if name in self._unread else default
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Set ``key``.  Raises ``EncodeError`` for a key that cannot be stored."""
         name = key if type(key) is str else text_key(key)
         self._live[name] = value
         self._assigned.add(name)
-        self._removed.discard(name)
 
     def __delitem__(self, key: str) -> None:
         """Remove ``key`` or raise ``KeyError``."""
@@ -160,26 +155,24 @@ class Session(MutableMapping[str, Any]):
         self._live.pop(name, None)
         self._assigned.discard(name)
         if name in self._unread:
-            self._removed.add(name)
+            self._unread = {other: encoded for other, encoded in self._unread.items() if other != name}
 
     def __contains__(self, key: object) -> bool:
         """Whether ``key`` is set; decodes nothing."""
         name = key if type(key) is str else _name(key)
-        return name in self._live or (name in self._unread and name not in self._removed)
+        return name in self._live or name in self._unread
 
     def __iter__(self) -> Iterator[str]:
         """Go through the keys in the order they were first set."""
-        yield from [key for key in self._unread if key not in self._removed]
-        yield from [key for key in self._live if key not in self._unread]
+        yield from [*self._unread, *(key for key in self._live if key not in self._unread)]
 
     def __len__(self) -> int:
         """Return the number of keys."""
-        new = sum(key not in self._unread for key in self._live)
-        return len(self._unread) - len(self._removed) + new
+        return len(self._unread.keys() | self._live.keys())
 
     def clear(self) -> None:
         """Remove every key.  At the next save what is set after this replaces whatever is stored."""
-        self._unread, self._removed, self._live = {}, set(), {}
+        self._unread, self._live = {}, {}
         self._assigned.clear()
         self._cleared = True
 
@@ -224,7 +217,9 @@ class Session(MutableMapping[str, Any]):
             if assigned == self.base:
                 return Changes({}, frozenset())
             return Changes(assigned, frozenset(), replaces=True)
-        return Changes(assigned, frozenset(self._removed))
+        if self._unread is self.base:
+            return Changes(assigned, frozenset())
+        return Changes(assigned, frozenset(self.base.keys() - self._unread.keys() - self._live.keys()))
 
     def is_modified(self, *, beyond: Changes | None = None) -> bool:
         """Whether anything was changed since the last load or save, ``beyond`` aside."""
@@ -264,7 +259,7 @@ class Session(MutableMapping[str, Any]):
             if (encoded := encodings.get(key)) is not None and (key in assigned or before.get(key) == encoded)
         }
         self.base = self._unread = encodings
-        self._removed, self._assigned = set(), set()
+        self._assigned = set()
         self._cleared = self.renewal = self.restarts = self.unknown_token = False
         self.label = None
         self.token, self.record = token, record
