@@ -51,6 +51,8 @@ __all__ = ["SojournSession"]
 
 logger = logging.getLogger("sojourn")
 
+#: Characters of the shortest key that Django takes for one.
+_SHORTEST_KEY: Final = 8
 #: How many of the session cookies in one request are looked up.
 _MOST_CANDIDATES: Final = 4
 
@@ -74,7 +76,9 @@ class SojournSession(SessionBase):
     """A Django session kept by Sojourn.  Each engine's ``SessionStore`` is one and says where."""
 
     #: Loaded at the first access; holds the data, and where it stands in the store.
-    _session_cache: Session
+    _opened: Session | None = None
+    #: What the browser sent, then what it has to send; ``None``: nothing, or nothing that could be a key.
+    _key: str | None = None
 
     accessed = False
     _modified = False
@@ -100,9 +104,39 @@ class SojournSession(SessionBase):
 
     def __init__(self, session_key: str | None = None) -> None:
         self._engine = engine_of(type(self))
-        self._session_key = None if session_key is None else Token(session_key)
+        if session_key is not None:
+            self._session_key = session_key
         #: Whether the browser sent something that is no session: its cookie is left alone.
-        self._unknown = session_key is not None and self.session_key is None
+        self._unknown = session_key is not None and self._key is None
+
+    # What Django calls these: the key for applications, the key to be set, and the data if they were loaded.
+
+    @property
+    def session_key(self) -> str | None:
+        """The key, a secret: who has it has the session.  ``None`` until the session is stored."""
+        return self._key
+
+    @property
+    def _session_key(self) -> str | None:
+        return self._key
+
+    @_session_key.setter
+    def _session_key(self, value: str | None) -> None:
+        self._key = Token(value) if value is not None and len(value) >= _SHORTEST_KEY else None
+
+    @property
+    def _session_cache(self) -> Session:
+        if self._opened is None:
+            raise AttributeError("the session was not loaded")
+        return self._opened
+
+    @_session_cache.setter
+    def _session_cache(self, session: Session) -> None:
+        self._opened = session
+
+    @_session_cache.deleter
+    def _session_cache(self) -> None:
+        self._opened = None
 
     @classmethod
     def of_cookies(cls, values: Sequence[str]) -> Self:
@@ -134,7 +168,7 @@ class SojournSession(SessionBase):
     @property
     def modified(self) -> bool:
         """Whether the session was changed, also inside a nested value."""
-        session: Session | None = self.__dict__.get("_session_cache")
+        session = self._opened
         if session is None:
             return self._modified
         if self._unknown and not session:
@@ -146,7 +180,7 @@ class SojournSession(SessionBase):
     @modified.setter
     def modified(self, value: bool) -> None:
         self._modified = value
-        session: Session | None = self.__dict__.get("_session_cache")
+        session = self._opened
         self._discounted = None
         if session is not None and not value:
             with suppress(EncodeError):  # then there is something to report, whatever was said
@@ -158,7 +192,7 @@ class SojournSession(SessionBase):
         ``SESSION_COOKIE_AGE``, or ``SOJOURN["ANONYMOUS_TIMEOUT"]`` as long as nobody has signed in.
         """
         age = super().get_session_cookie_age()
-        session: Session | None = self.__dict__.get("_session_cache")
+        session = self._opened
         return age if session is None else self._engine.manager.idle_timeout_of(session, age)
 
     def _is_due_to_slide(self, session: Session) -> bool:
@@ -171,7 +205,7 @@ class SojournSession(SessionBase):
     @property
     def holds_nothing(self) -> bool:
         """Whether, as far as was looked, nothing is stored and there is nothing to store."""
-        session: Session | None = self.__dict__.get("_session_cache")
+        session = self._opened
         return session is None or (session.record is None and not session)
 
     @property
@@ -185,9 +219,9 @@ class SojournSession(SessionBase):
         Not for a cookie that is merely unknown: a parallel request may have renewed the session.
         """
         will_be_saved = self._modified or settings.SESSION_SAVE_EVERY_REQUEST
-        if will_be_saved and self.session_key and "_session_cache" not in self.__dict__:
-            self._session_cache = self.load()  # the save would, but an unknown cookie is not saved
-        if not super().is_empty():
+        if will_be_saved and self._key is not None and self._opened is None:
+            self._opened = self.load()  # the save would, but an unknown cookie is not saved
+        if self._key is not None or self._opened:
             return False
         return cast("bool", _LeftAlone()) if self._unknown else True
 
@@ -205,7 +239,7 @@ class SojournSession(SessionBase):
         """Return the stored session, or an empty one.  One load for each key the browser sent."""
         manager = self._engine.manager
         try:
-            session = manager.open(self._session_key)
+            session = manager.open(self._key)
             for other in self._others:
                 if session.token is not None:
                     break
@@ -219,7 +253,7 @@ class SojournSession(SessionBase):
         """See :meth:`load`."""
         manager = self._engine.async_manager
         try:
-            session = await manager.open(self._session_key)
+            session = await manager.open(self._key)
             for other in self._others:
                 if session.token is not None:
                     break
@@ -231,27 +265,29 @@ class SojournSession(SessionBase):
 
     def _found(self, session: Session) -> Session:
         if session.token is None:
-            self._session_key = None
+            self._key = None
             self._unknown = self._unknown or session.unknown_token
         elif self._others:
-            self._session_key = session.token
+            self._key = session.token
         return session
 
     def _get_session(self, no_load: bool = False) -> Session:  # noqa: FBT001, FBT002 - as Django calls it
         """Return the session, loaded at the first access; a new one without a key or with ``no_load``."""
         self.accessed = True
-        if "_session_cache" not in self.__dict__:
-            fresh = no_load or self.session_key is None
-            self._session_cache = self._engine.manager.new_session() if fresh else self.load()
-        return self._session_cache
+        session = self._opened
+        if session is None:
+            fresh = no_load or self._key is None
+            session = self._opened = self._engine.manager.new_session() if fresh else self.load()
+        return session
 
     async def _aget_session(self, no_load: bool = False) -> Session:  # noqa: FBT001, FBT002 - as Django calls it
         """See :meth:`_get_session`."""
         self.accessed = True
-        if "_session_cache" not in self.__dict__:
-            fresh = no_load or self.session_key is None
-            self._session_cache = self._engine.manager.new_session() if fresh else await self.aload()
-        return self._session_cache
+        session = self._opened
+        if session is None:
+            fresh = no_load or self._key is None
+            session = self._opened = self._engine.manager.new_session() if fresh else await self.aload()
+        return session
 
     _session = property(_get_session)
 
@@ -316,8 +352,7 @@ class SojournSession(SessionBase):
         return session
 
     def _saved(self, session: Session) -> None:
-        if session.token is not self._session_key:
-            self._session_key = session.token
+        self._key = session.token
         self._unknown = False
         self._discounted = None
 
@@ -335,8 +370,8 @@ class SojournSession(SessionBase):
 
     def _begin(self, former: Session) -> None:
         if former.record is not None:
-            self._session_cache = self._engine.manager.new_session()
-            self._session_cache.update(former)
+            self._opened = fresh = self._engine.manager.new_session()
+            fresh.update(former)
         self._renewed = True
         self._interrupted = False
         self.modified = True
@@ -386,8 +421,8 @@ class SojournSession(SessionBase):
         self._start_over()
 
     def _start_over(self) -> None:
-        self._session_cache = self._engine.manager.new_session()
-        self._session_key = None
+        self._opened = self._engine.manager.new_session()
+        self._key = None
         self._unknown = self._interrupted = False
         self._others = ()
         self._flushed = True
@@ -399,7 +434,7 @@ class SojournSession(SessionBase):
         own, manager = self._own(session_key), self._engine.manager
         try:
             if own is None:
-                manager.delete(self.session_key if session_key is None else session_key)
+                manager.delete(self._key if session_key is None else session_key)
             else:
                 manager.end(own)
         except SessionError as error:
@@ -411,7 +446,7 @@ class SojournSession(SessionBase):
         own, manager = self._own(session_key), self._engine.async_manager
         try:
             if own is None:
-                await manager.delete(self.session_key if session_key is None else session_key)
+                await manager.delete(self._key if session_key is None else session_key)
             else:
                 await manager.end(own)
         except SessionError as error:
@@ -420,8 +455,8 @@ class SojournSession(SessionBase):
 
     def _own(self, session_key: str | None) -> Session | None:
         """Return the session behind this one if it was loaded and is the one meant."""
-        session: Session | None = self.__dict__.get("_session_cache")
-        if session_key is not None or session is None or session.token != self.session_key:
+        session = self._opened
+        if session_key is not None or session is None or session.token != self._key:
             return None
         return session
 
