@@ -200,10 +200,16 @@ def keep_from_caches(response: HttpResponseBase, *, entirely: bool) -> None:
     """
     patch_vary_headers(response, ("Cookie",))
     wanted = ["private", "no-store"] if entirely else ["private"]
-    given = [part.strip() for part in _DIRECTIVES.findall(response.get("Cache-Control", ""))]
-    kept = [part for part in given if part in wanted or (part and _name(part) not in _REPLACED)]
+    given = response.headers.get("Cache-Control")
+    response.headers["Cache-Control"] = ", ".join(wanted if given is None else _beside(given, wanted))
+
+
+def _beside(given: str, wanted: list[str]) -> list[str]:
+    """Return the directives of ``given`` that may stay, and those ``wanted`` that are missing."""
+    parts = [part.strip() for part in _DIRECTIVES.findall(given)]
+    kept = [part for part in parts if part in wanted or (part and _name(part) not in _REPLACED)]
     names = {_name(part) for part in kept}
-    response.headers["Cache-Control"] = ", ".join([*kept, *(name for name in wanted if name not in names)])
+    return [*kept, *(name for name in wanted if name not in names)]
 
 
 def _name(directive: str) -> str:
