@@ -269,6 +269,35 @@ def test_addresses_of_Redis_are_URLs(location: object, mended: str | None) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("lines", "number", "mended"),
+    [
+        ("CACHES = {\n    'a': 1\n    'b': 2,\n}", 2, "    '…': 1,"),
+        ("CACHES = {\n    'a': 'b'\n    'c': 'd',\n}", 2, "    '…': '…',"),
+        ("CACHES = {\n    'a': 'x.y'   # the driver\n    'b': 2,\n}", 2, "    '…': 'x.y',   # the driver"),
+        ("CACHES = {\n    'default': {\n        'a': 1\n    }\n    'b': 2,\n}", 4, "    },"),
+        ("A = [\n    1\n    2\n    3\n]", 2, "    1,"),
+        ("A = 1\nB = f(1,\n      2\n      3)", 3, "      2,"),
+    ],
+)
+def test_a_missing_comma_is_shown_where_it_belongs(
+    lines: str, number: int, mended: str, diagnose: Callable[..., list[Finding]]
+) -> None:
+    [finding] = diagnose(lines)
+    assert finding.id == "sojourn.E002"
+    assert finding.where.endswith(f":{number}")
+    assert "lacks a comma" in finding.what
+    assert finding.corrected == mended
+
+
+def test_another_mistake_of_syntax_is_shown_with_what_Python_says(
+    diagnose: Callable[..., list[Finding]],
+) -> None:
+    [finding] = diagnose("A = 1\nB = [1, 2\n")
+    assert finding.where.endswith(":2")
+    assert finding.what == "Line 2 is not Python ('[' was never closed): B = [1, 2"
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(),
     lambda inner: (

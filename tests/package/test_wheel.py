@@ -63,6 +63,11 @@ def test_it_holds_the_package_and_nothing_else(names: set[str]) -> None:
     assert {name for name in names if not name.split("/")[0].endswith(".dist-info")} == package
 
 
+def test_it_brings_the_command_line(wheel: Path, names: set[str]) -> None:
+    [name] = [name for name in names if name.endswith(".dist-info/entry_points.txt")]
+    assert b"sojourn = sojourn.cli:main" in zipfile.ZipFile(wheel).read(name)
+
+
 def test_it_tells_type_checkers_that_it_is_typed(names: set[str]) -> None:
     assert "sojourn/py.typed" in names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ IGNORED: Final = Kind(
     happens="Horizon starts without a line of the file, and sessions are where its own defaults have them; "
     "all it says is 'No local_settings file found.' in the log.",
 )
+#: What may be left of a line after its code: a comment, if it cannot be a part of a text.
+_END: Final = re.compile(r"\s*(#[^'\"]*)?$")
 #: Lines above the one a syntax error is told of that a comma may be missing from.
 _ABOVE: Final = 3
 
@@ -173,26 +176,31 @@ def _syntax_error(path: Path, error: SyntaxError) -> Finding:
         lines = path.read_text("utf-8", "replace").splitlines()
     except OSError:
         lines = []
-    comma = _missing_comma(lines, number)
+    comma = _missing_comma(lines, number, max(number, error.end_lineno or number))
     number = number if comma is None else comma
     line = without_secrets(lines[number - 1].rstrip()) if number <= len(lines) else ""
     if comma is not None:
         what = f"Line {number} lacks a comma at its end: {line.strip()}"
-        corrected = f"{line},"
+        corrected = _with_comma(line)
     else:
         what = f"Line {number} is not Python ({error.msg}): {line.strip()}"
         corrected = "# Correct this line, and check again."
     return SYNTAX.found(what, where=f"{path}:{number}", corrected=corrected)
 
 
-def _missing_comma(lines: list[str], number: int) -> int | None:
-    """Return the line, at or above ``number``, which only lacks a comma at its end, if there is one."""
-    for candidate in range(min(number, len(lines)), max(number - _ABOVE - 1, 0), -1):
+def _missing_comma(lines: list[str], first: int, last: int) -> int | None:
+    """Return the line, of those told of or just above, that only lacks a comma at its end, if one does."""
+    for candidate in range(min(last, len(lines)), max(first - _ABOVE - 1, 0), -1):
         mended = [*lines]
-        mended[candidate - 1] = f"{lines[candidate - 1].rstrip()},"
-        if _error_line("\n".join(mended)) > number:
+        mended[candidate - 1] = _with_comma(lines[candidate - 1])
+        if _error_line("\n".join(mended)) > first:
             return candidate
     return None
+
+
+def _with_comma(line: str) -> str:
+    """Return the line with a comma at its end, or before the comment there."""
+    return _END.sub(r",\g<0>", line, count=1)
 
 
 def _error_line(source: str) -> float:
