@@ -339,7 +339,8 @@ def test_a_touched_deadline_is_told_to_a_second_and_a_half(
     else:
         expires, late = told + seconds(started), 2500
     record = new_record(FakeClock(now=touched), idle_deadline=deadline)
-    reply = Reply(b"VA", encode(record, Version.first()), b" c1 t%d X" % (expires - seconds(read)))
+    left = b"%d" % (expires - seconds(read))
+    reply = Reply(b"VA", encode(record, Version.first()), cas=b"1", left=left, marks=b" X")
     loaded = decode(record.key, reply, None, now=read)
     assert -1500 <= loaded.idle_deadline - deadline <= late
 

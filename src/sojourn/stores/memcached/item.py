@@ -49,10 +49,12 @@ class Proven(Version):
     witness: object
 
     @classmethod
-    def of(cls, version: Version, cas: int, absolute_deadline: int | None, witness: object) -> Proven:
-        """Return ``version`` with its proof."""
-        proven = cls(*version)
-        proven.cas = cas
+    def of(
+        cls, origin: int, counter: int, cas: bytes, absolute_deadline: int | None, witness: object
+    ) -> Proven:
+        """Return the version with its proof."""
+        proven = cls(origin, counter)
+        proven.cas = int(cas)
         proven.absolute_deadline = absolute_deadline
         proven.witness = witness
         return proven
@@ -85,21 +87,23 @@ def decode(key: str, reply: Reply, witness: object, *, now: int) -> Record:
     _, present, origin, counter, created_at, idle_deadline, absolute, subject_size, info_size = head
     info_at = _HEAD.size + subject_size
     payload_at = info_at + info_size
-    cas, left = reply.number(b"c"), reply.number(b"t")
+    cas, left = reply.cas, reply.left
     if payload_at > len(value) or cas is None or left is None:
         raise ForeignItemError
     absolute_deadline = absolute if present & _HAS_ABSOLUTE_DEADLINE else None
-    if reply.is_stale:  # touched.  The last of these seconds has begun already, on average half of it is gone
-        idle_deadline = now + left * 1000 - 500
+    if (
+        b"X" in reply.marks
+    ):  # touched.  The last of these seconds has begun already, on average half of it is gone
+        idle_deadline = now + int(left) * 1000 - 500
     return Record(
-        key=key,
-        payload=value[payload_at:],
-        created_at=created_at,
-        idle_deadline=idle_deadline,
-        absolute_deadline=absolute_deadline,
-        subject=value[_HEAD.size : info_at] if present & _HAS_SUBJECT else None,
-        info=value[info_at:payload_at],
-        version=Proven.of(Version(origin, counter), cas, absolute_deadline, witness),
+        key,
+        value[payload_at:],
+        created_at,
+        idle_deadline,
+        absolute_deadline,
+        value[_HEAD.size : info_at] if present & _HAS_SUBJECT else None,
+        value[info_at:payload_at],
+        Proven.of(origin, counter, cas, absolute_deadline, witness),
     )
 
 

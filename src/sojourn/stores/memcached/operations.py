@@ -226,16 +226,16 @@ class Operations:
 
 
 def _proven(version: Version, record: Record, reply: Reply, witness: Witness) -> Version:
-    cas = reply.number(b"c")
-    return version if cas is None else Proven.of(version, cas, record.absolute_deadline, witness)
+    if reply.cas is None:
+        return version
+    return Proven.of(version.origin, version.counter, reply.cas, record.absolute_deadline, witness)
 
 
 def _lived(answer: Answer, *, now: int) -> bool:
     before, done = answer.replies
     if done.status != b"HD":
         return False
-    flags = before.number(b"f")
-    return flags is None or not is_past(flags, now=now)
+    return before.flags is None or not is_past(int(before.flags), now=now)
 
 
 def _gone() -> SessionGoneError:

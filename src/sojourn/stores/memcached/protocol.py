@@ -27,8 +27,11 @@ __all__ = [
     "touch",
 ]
 
-#: A reply to a meta command: its status and flags, after "VA" the size of the value that follows.
-_HEADER: Final = re.compile(rb"(HD|EN|NF|NS|EX|VA (\d{1,9}))((?: [A-Za-z](?:-?\d{1,20})?)*) ?")
+#: A reply to a meta command: its status, after "VA" the size of the value that follows, then what was asked
+#: for, in the order of the commands below, and memcached's own marks.
+_HEADER: Final = re.compile(
+    rb"(HD|EN|NF|NS|EX|VA (\d{1,9}))(?: c(\d{1,20}))?(?: t(-1|\d{1,10}))?(?: f(\d{1,10}))?((?: [WXZ])*) ?"
+)
 _REFUSAL: Final = re.compile(rb"(?:CLIENT_|SERVER_)?ERROR[ -~]{0,120}")
 _LONGEST_HEADER: Final = 256
 
@@ -74,23 +77,19 @@ class Answer(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One reply to one command."""
+    """One reply to one command; numbers in their digits, ``None`` if they were not asked for."""
 
     #: HD: done, VA: with a value, EN and NF: no such item, NS: not stored, EX: another CAS id.
     status: bytes
     value: bytes
-    flags: bytes
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the item is marked so."""
-        return b" X" in self.flags
-
-    def number(self, flag: bytes) -> int | None:
-        """Return the number that comes with ``flag``, a letter; ``None`` if there is none."""
-        rest = self.flags.partition(b" " + flag)[2]
-        digits = rest.partition(b" ")[0]
-        return int(digits) if digits else None
+    #: The CAS id.
+    cas: bytes | None = None
+    #: Seconds to live; -1 for ever.
+    left: bytes | None = None
+    #: The client flags.
+    flags: bytes | None = None
+    #: Among them X: the item is marked as stale.
+    marks: bytes = b""
 
 
 def fetch(key: bytes) -> Exchange:
@@ -151,17 +150,17 @@ class Replies:
                 if _REFUSAL.fullmatch(buffer, at, end):
                     raise RefusedError(buffer[at:end].decode())
                 raise GarbledReplyError
-            status, length, flags = match.groups()
+            status, length, *rest = match.groups()
             after = end + 2
             if length is None:
-                found.append(Reply(status, b"", flags))
+                found.append(Reply(status, b"", *rest))
             else:
                 start, after = after, after + int(length) + 2
                 if size < after:
                     break
                 if buffer[after - 2 : after] != b"\r\n":
                     raise GarbledReplyError
-                found.append(Reply(b"VA", buffer[start : after - 2], flags))
+                found.append(Reply(b"VA", buffer[start : after - 2], *rest))
             at = after
         self._rest = buffer[at:]
         return found

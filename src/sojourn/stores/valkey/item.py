@@ -75,14 +75,14 @@ def decode(key: str, value: bytes) -> Item:
     if kind != _FORMAT or len(value) < at_payload:
         raise ForeignItemError
     record = Record(
-        key=key,
-        payload=value[at_payload:],
-        created_at=created_at,
-        idle_deadline=idle,
-        absolute_deadline=None if absolute == _NEVER else absolute,
-        subject=None if subject_size == _NOBODY else value[_HEAD.size : at_info],
-        info=value[at_info:at_source],
-        version=Version(origin, counter),
+        key,
+        value[at_payload:],
+        created_at,
+        idle,
+        None if absolute == _NEVER else absolute,
+        None if subject_size == _NOBODY else value[_HEAD.size : at_info],
+        value[at_info:at_source],
+        Version(origin, counter),
     )
     return Item(record, value[at_source:at_payload].hex() if moved else None)
 
