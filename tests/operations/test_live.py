@@ -394,6 +394,36 @@ def test_dead_rows_are_found_until_they_are_vacuumed(postgresql: PostgreSQL) -> 
     assert said(address) == []
 
 
+def test_a_table_with_a_partition_for_each_day_is_asked_like_any_other(postgresql: PostgreSQL) -> None:
+    address = f"postgresql://postgres@{postgresql.address}/sessions"
+    with closing(SQLStore(address, table="daily", partition_by="day")) as store:
+        store.create_table()
+        for _ in range(100):
+            store.create(new_record(CLOCK, subject=b"ada"))
+        assert said(f"{address}?table=daily") == []
+        postgresql.sql("ALTER TABLE daily_undated SET (autovacuum_enabled = false)")
+        in_postgresql(postgresql, "filled", filled=1_500)
+        postgresql.sql("INSERT INTO daily SELECT * FROM filled")
+        postgresql.sql("UPDATE daily SET purge_at = 2000000000000, idle_deadline = 2000000000000")
+        postgresql.sql("SELECT pg_stat_force_next_flush()")
+        [finding] = ask(f"{address}?table=daily")
+        assert finding.id == "sojourn.W111"
+        for statement in finding.corrected.splitlines():
+            postgresql.sql(statement)
+        assert said(f"{address}?table=daily") == []
+    postgresql.sql("DROP TABLE daily, filled")
+
+
+def test_a_table_in_a_schema_is_found_there(postgresql: PostgreSQL) -> None:
+    address = f"postgresql://postgres@{postgresql.address}/sessions"
+    postgresql.sql("CREATE SCHEMA elsewhere")
+    with closing(SQLStore(address, table="kept", schema="elsewhere")) as store:
+        store.create_table()
+    assert said(f"{address}?table=kept&schema=elsewhere") == []
+    assert said(f"{address}?table=kept") == ["E103"]
+    postgresql.sql("DROP SCHEMA elsewhere CASCADE")
+
+
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 def test_an_isolation_that_sessions_do_not_need_is_found(postgresql: PostgreSQL, level: str) -> None:
     postgresql.sql("CREATE DATABASE isolated")

@@ -37,8 +37,9 @@ def _by_sqlalchemy(arguments: Mapping[str, Any], where: str) -> Database:
     from sojourn.stores.sql import engines  # noqa: PLC0415
 
     url = engines.parsed(arguments["database"], engines.DRIVERS)
-    settings = engines.arguments_of(url, timeout=arguments.get("timeout", 5.0), max_connections=1)
-    engine = sa.create_engine(url, **settings)
+    timeout = arguments.get("timeout", 5.0)
+    engine = sa.create_engine(url, **engines.arguments_of(url, timeout=timeout, max_connections=1))
+    engines.prepare(engine, timeout)
 
     def ask(statement: str) -> Sequence[Sequence[Any]]:
         try:
@@ -53,5 +54,6 @@ def _by_sqlalchemy(arguments: Mapping[str, Any], where: str) -> Database:
         ask=ask,
         where=where,
         table=arguments.get("table", TABLE),
+        schema=arguments.get("schema"),
         close=engine.dispose,
     )

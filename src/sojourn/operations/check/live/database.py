@@ -35,17 +35,19 @@ _TIME: Final[Mapping[str, str]] = {
     "mysql": "SELECT cast(unix_timestamp(sysdate(3)) * 1000 AS signed)",
 }
 _INDEXES: Final[Mapping[str, str]] = {
-    "postgresql": "SELECT indexdef FROM pg_indexes WHERE tablename = '{table}'",
+    "postgresql": "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = to_regclass('{table}')",
     "mysql": "SELECT concat(index_name, ' (', column_name, ')') FROM information_schema.statistics "
-    "WHERE table_schema = database() AND table_name = '{table}'",
-    "sqlite": "SELECT coalesce(sql, name) FROM sqlite_master WHERE type = 'index' AND tbl_name = '{table}'",
+    "WHERE table_schema = {schema} AND table_name = '{name}'",
+    "sqlite": "SELECT coalesce(sql, name) FROM sqlite_master WHERE type = 'index' AND tbl_name = '{name}'",
 }
 _ISOLATION: Final[Mapping[str, str]] = {
     "postgresql": "SHOW transaction_isolation",
     "mysql": "SELECT @@session.{variable}",
 }
+#: Of the table and of its partitions, if it has some.
 _DEAD_ROWS: Final = (
-    "SELECT n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE relid = to_regclass('{table}')"
+    "SELECT relname, n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE relid = to_regclass('{table}') "
+    "OR relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('{table}'))"
 )
 #: Both limited, so that a large table costs no more than a small one.
 _EXPIRED: Final = (
@@ -57,8 +59,8 @@ _ROWS: Final = "SELECT count(*) FROM (SELECT 1 AS one FROM {table} LIMIT {seen})
 _TABLE: Final[Mapping[str, str]] = {
     "postgresql": "SELECT count(to_regclass('{table}'))",
     "mysql": "SELECT count(*) FROM information_schema.tables "
-    "WHERE table_schema = database() AND table_name = '{table}'",
-    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'",
+    "WHERE table_schema = {schema} AND table_name = '{name}'",
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '{name}'",
 }
 
 NO_TABLE: Final = Kind(
@@ -138,8 +140,14 @@ def _isolation(place: Database, name: str, *, is_mariadb: bool) -> Iterator[Find
 def _of_table(place: Database, clock: Clock) -> Iterator[Finding]:
     if not place.is_ours:
         return
-    table = checked_name(place.table)
-    [[is_there]] = place.ask(_TABLE[place.dialect].format(table=table))
+    name = checked_name(place.table)
+    table = name if place.schema is None else f"{checked_name(place.schema)}.{name}"
+    names = {
+        "table": table,
+        "name": name,
+        "schema": "database()" if place.schema is None else f"'{place.schema}'",
+    }
+    [[is_there]] = place.ask(_TABLE[place.dialect].format(**names))
     if not is_there:
         yield NO_TABLE.found(
             f"{place.where} has no table {table}.",
@@ -147,10 +155,10 @@ def _of_table(place: Database, clock: Clock) -> Iterator[Finding]:
             corrected="manage.py migrate  # in a shell",
         )
         return
-    indexes = [str(row[0]) for row in place.ask(_INDEXES[place.dialect].format(table=table))]
+    indexes = [str(row[0]) for row in place.ask(_INDEXES[place.dialect].format(**names))]
     missing = [column for column in ("purge_at", "subject") if not any(column in index for index in indexes)]
     if missing:
-        create = "\n".join(f"CREATE INDEX {table}_{column} ON {table} ({column});" for column in missing)
+        create = "\n".join(f"CREATE INDEX {name}_{column} ON {table} ({column});" for column in missing)
         yield NO_INDEX.found(
             f"{table} has no index on {' and '.join(missing)}.", where=place.where, corrected=create
         )
@@ -168,11 +176,11 @@ def _of_table(place: Database, clock: Clock) -> Iterator[Finding]:
 def _bloat(place: Database, table: str) -> Iterator[Finding]:
     if place.dialect != "postgresql":
         return
-    for live, dead in place.ask(_DEAD_ROWS.format(table=table)):
+    for part, live, dead in place.ask(_DEAD_ROWS.format(table=table)):
         if dead > _FEW and dead > _MOST_DEAD * live:
             yield BLOATED.found(
-                f"{table} has {dead:,} dead rows beside {live:,} living ones.",
+                f"{part} has {dead:,} dead rows beside {live:,} living ones.",
                 where=place.where,
-                corrected=f"VACUUM {table};\n"
-                f"ALTER TABLE {table} SET (autovacuum_enabled, autovacuum_vacuum_scale_factor = 0.05);",
+                corrected=f"VACUUM {part};\n"
+                f"ALTER TABLE {part} SET (autovacuum_enabled, autovacuum_vacuum_scale_factor = 0.05);",
             )

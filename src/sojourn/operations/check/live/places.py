@@ -43,6 +43,8 @@ class Database:
     #: The setting, such as ``DATABASES['default']``.
     where: str
     table: str
+    #: Where the table is; ``None``: where the connection looks.
+    schema: str | None = None
     #: Whether the table is Sojourn's: of another one its indexes and columns are not known.
     is_ours: bool = True
     #: Closes what was opened to ask.
