@@ -10,6 +10,7 @@ __all__ = [
     "ELSEWHERE",
     "ENGINES",
     "GONE",
+    "KNOWN",
     "LOCMEM",
     "OURS",
     "PYLIBMC",
@@ -31,6 +32,9 @@ PYMEMCACHE: Final = f"{_CACHES}.memcached.PyMemcacheCache"
 PYLIBMC: Final = f"{_CACHES}.memcached.PyLibMCCache"
 REDIS: Final = f"{_CACHES}.redis.RedisCache"
 DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
+
+#: The backends sessions can be kept in, or in what is derived from them.
+KNOWN: Final = frozenset({LOCMEM, PYMEMCACHE, PYLIBMC, REDIS, DJANGO_REDIS})
 
 #: Backends that are no more, and what took their place.
 GONE: Final = {

@@ -235,14 +235,21 @@ def test_every_key_that_Django_reads_of_a_database_is_known() -> None:
 
 @pytest.mark.parametrize(
     "backend",
-    [f"{_CACHES}.memcached.PyMemcacheCache", f"{_CACHES}.redis.RedisCache", f"{_CACHES}.db.DatabaseCache"],
+    [
+        f"{_CACHES}.memcached.PyMemcacheCache",
+        f"{_CACHES}.redis.RedisCache",
+        f"{_CACHES}.db.DatabaseCache",
+        "mysite.cache.Cache",
+    ],
 )
 def test_another_cache_under_Djangos_cache_engine_is_no_error(backend: str) -> None:
     given_ = {
         "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
         "CACHES": {"default": {"BACKEND": backend, "LOCATION": "redis://127.0.0.1:6379/0"}},
     }
-    assert not [finding for finding in findings(Settings(given=given_)) if finding.severity is Severity.ERROR]
+    found = findings(Settings(given=given_))
+    assert not [finding for finding in found if finding.severity is Severity.ERROR]
+    assert ("sojourn.I002" in ids(found)) == (backend != "mysite.cache.Cache")
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,12 @@ from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sojourn.project import DJANGO_REDIS, ELSEWHERE, GONE, LOCMEM, OURS, PYLIBMC, PYMEMCACHE, REDIS
+from sojourn.project import DJANGO_REDIS, ELSEWHERE, GONE, KNOWN, OURS, PYMEMCACHE, REDIS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["CacheEntry", "cache_entry"]
-
-#: The backends sessions can be kept in, or in what is derived from them.
-_KNOWN: Final = frozenset({LOCMEM, PYMEMCACHE, PYLIBMC, REDIS, DJANGO_REDIS})
 
 _EXAMPLES: Final = {PYMEMCACHE: "127.0.0.1:11211", REDIS: "redis://127.0.0.1:6379/0"}
 
@@ -104,7 +101,7 @@ def cache_entry(alias: str) -> CacheEntry:
 
 def _known(alias: str, named: str, location: object) -> str:
     """Return which of the known backends ``named`` is, or is derived from."""
-    if named in _KNOWN:
+    if named in KNOWN:
         return named
     gone = GONE.get(named)
     if gone is not None:
@@ -121,7 +118,7 @@ def _known(alias: str, named: str, location: object) -> str:
         ) from error
     ancestors = [f"{ancestor.__module__}.{ancestor.__qualname__}" for ancestor in backend.__mro__]
     for ancestor in ancestors:
-        if ancestor in _KNOWN:
+        if ancestor in KNOWN:
             return ancestor
     reason, engine = next(
         (ELSEWHERE[ancestor] for ancestor in ancestors if ancestor in ELSEWHERE),

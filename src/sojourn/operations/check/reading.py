@@ -72,7 +72,7 @@ def read(source: str) -> Reading:
 
 
 def _read_module(name: str) -> Reading:
-    sys.path.insert(0, str(Path.cwd()))  # as manage.py does
+    sys.path.insert(0, str(Path.cwd()))  # as manage.py does, and for what settings name, too
     try:
         module = import_module(name)
     except SyntaxError as error:
@@ -80,8 +80,6 @@ def _read_module(name: str) -> Reading:
         return Reading(source=name, settings=None, findings=(_syntax_error(path, error),))
     except (Exception, SystemExit) as error:  # whatever a project's settings raise
         raise ConfigurationError(f"the settings {name} cannot be imported: {_reason(error)}") from error
-    finally:
-        sys.path.pop(0)
     path = Path(module.__file__ or name)
     return Reading(source=name, settings=_settings(vars(module), _places(path), DJANGO))
 
