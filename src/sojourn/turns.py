@@ -21,7 +21,7 @@ _turns: WeakSet[Turns] = WeakSet()
 
 
 class Turns:
-    """Locks by key.  Keys that start alike share one, so the number of locks is bounded."""
+    """Locks by key.  Keys that end alike share one, so the number of locks is bounded."""
 
     def __init__(self) -> None:
         self._locks = [threading.Lock() for _ in range(_STRIPES)]
@@ -33,7 +33,7 @@ class Turns:
 
     def of(self, key: str) -> threading.Lock:
         """Return the lock that saves to ``key`` take turns with."""
-        return self._locks[int(key[:_DIGITS], 16)]
+        return self._locks[_stripe(key)]
 
 
 class AsyncTurns:
@@ -48,7 +48,12 @@ class AsyncTurns:
         locks = self._locks.get(loop)
         if locks is None:
             locks = self._locks[loop] = [asyncio.Lock() for _ in range(_STRIPES)]
-        return locks[int(key[:_DIGITS], 16)]
+        return locks[_stripe(key)]
+
+
+def _stripe(key: str) -> int:
+    """Return the number of the stripe of ``key``, by its end: keys that name a day all begin alike."""
+    return int(key[-_DIGITS:], 16)
 
 
 def _after_fork_in_child() -> None:

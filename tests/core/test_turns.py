@@ -10,9 +10,10 @@ import warnings
 
 import pytest
 
+from sojourn.record import dated_key
 from sojourn.turns import AsyncTurns, Turns
 
-_KEY, _ALIKE, _OTHER = "00" * 32, "00" + "ff" * 31, "01" * 32
+_KEY, _ALIKE, _OTHER = "00" * 32, "ff" * 31 + "00", "01" * 32
 
 
 def test_one_key_has_one_lock() -> None:
@@ -24,7 +25,12 @@ def test_one_key_has_one_lock() -> None:
 def test_the_number_of_locks_is_bounded() -> None:
     turns = Turns()
     assert turns.of(_KEY) is turns.of(_ALIKE)
-    assert len({id(turns.of(f"{n:064x}"[::-1])) for n in range(10_000)}) <= 256
+    assert len({id(turns.of(f"{n:064x}")) for n in range(10_000)}) <= 256
+
+
+def test_sessions_that_end_on_one_day_do_not_all_share_a_lock() -> None:
+    turns = Turns()
+    assert len({id(turns.of(dated_key(f"{n:064x}", 20_000))) for n in range(100)}) == 100
 
 
 def test_two_managers_do_not_wait_for_each_other() -> None:
