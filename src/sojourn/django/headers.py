@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from http.cookies import Morsel
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.utils.cache import patch_vary_headers
 
 from sojourn.carriers.chunks import chunk_name, split_value, stale_chunks
@@ -37,48 +38,35 @@ __all__ = [
 # --- the cookie --------------------------------------------------------------------------------------
 
 
+@cache
 def cookie_settings() -> CookieSettings:
-    """Return how Django's settings want the session's cookie written.
+    """Return how Django's settings want the session's cookie written; asked once, not for each cookie.
 
     Raises ``ImproperlyConfigured`` if they contradict each other, naming each and what to write instead.
     """
-    return _cookie_settings(
-        name=settings.SESSION_COOKIE_NAME,
-        path=settings.SESSION_COOKIE_PATH,
-        domain=settings.SESSION_COOKIE_DOMAIN,
-        secure=bool(settings.SESSION_COOKIE_SECURE),
-        httponly=bool(settings.SESSION_COOKIE_HTTPONLY),
-        samesite=settings.SESSION_COOKIE_SAMESITE,
-        partitioned=sojourn_settings().COOKIE_PARTITIONED,
-    )
-
-
-@lru_cache(maxsize=1)  # settings change in tests alone
-def _cookie_settings(
-    *,
-    name: str,
-    path: str | None,
-    domain: str | None,
-    secure: bool,
-    httponly: bool,
-    samesite: Any,
-    partitioned: bool,
-) -> CookieSettings:
+    samesite: Any = settings.SESSION_COOKIE_SAMESITE
     try:
         return CookieSettings(
-            name=name,
-            path=path or "",
-            domain=domain or None,
-            secure=secure,
-            httponly=httponly,
+            name=settings.SESSION_COOKIE_NAME,
+            path=settings.SESSION_COOKIE_PATH or "",
+            domain=settings.SESSION_COOKIE_DOMAIN or None,
+            secure=bool(settings.SESSION_COOKIE_SECURE),
+            httponly=bool(settings.SESSION_COOKIE_HTTPONLY),
             samesite=samesite.capitalize() if samesite else None,  # Django takes "lax" for "Lax"
-            partitioned=partitioned,
+            partitioned=sojourn_settings().COOKIE_PARTITIONED,
         )
     except ConfigurationError as error:
         raise ImproperlyConfigured(
             f"{error} (in Django's settings: SESSION_COOKIE_NAME, _PATH, _DOMAIN, _SECURE, _HTTPONLY and "
             "_SAMESITE; for partitioned, SOJOURN['COOKIE_PARTITIONED'])"
         ) from error
+
+
+def _forget_settings(**_: object) -> None:
+    cookie_settings.cache_clear()
+
+
+setting_changed.connect(_forget_settings, dispatch_uid="sojourn.django.headers")
 
 
 def max_age_of(session: SojournSession) -> int | None:

@@ -92,7 +92,7 @@ class SessionMiddleware(DjangosSessionMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         """Give the request its session, which is loaded when first touched.  No I/O."""
         store: Any = self.SessionStore
-        request.session = store.of_cookies(join_chunks(_sent(request), settings.SESSION_COOKIE_NAME))
+        request.session = store.of_cookies(join_chunks(_sent(request), cookie_settings().name))
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         """Save what the request changed, and say so."""
