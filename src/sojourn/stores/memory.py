@@ -237,15 +237,16 @@ class MemoryStore:
         if old is not None:
             self._records.move_to_end(key)
             self._bytes -= _size(old)
-            if old.subject != subject:
-                self._forget_subject(old)
         self._bytes += _size(record)
         if old is None or expires_at < old.expires_at:
             self._queue(expires_at, key)
-        if subject is not None:
-            self._subjects.setdefault(subject, set()).add(key)
-            if self._cap is not None:
-                self._enforce_cap(subject, key, self._cap, now)
+        if old is None or old.subject != subject:
+            if old is not None:
+                self._forget_subject(old)
+            if subject is not None:
+                self._subjects.setdefault(subject, set()).add(key)
+                if self._cap is not None:
+                    self._enforce_cap(subject, key, self._cap, now)
         while self._bytes > self._max_bytes:
             if not self._sweep(now, _SWEEP):
                 self._drop(next(iter(self._records)))
