@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Protocol
@@ -161,7 +162,14 @@ _REFUSED = "the record is damaged or was not written with this server secret"
 
 def _derive(key: bytes, salt: bytes, token: bytes) -> bytes:
     """Return 64 octets: the encryption key (32), the nonce (12) and the commitment (20)."""
-    return blake2b(salt + token, key=key, person=b"sojourn seal").digest()
+    keyed = _keyed(key).copy()
+    keyed.update(salt + token)
+    return keyed.digest()
+
+
+@lru_cache(maxsize=64)  # two for each server secret
+def _keyed(key: bytes) -> blake2b:
+    return blake2b(key=key, person=b"sojourn seal")
 
 
 def _seal(plain: bytes, header: bytes, key: bytes, token: bytes, context: bytes) -> bytes:
