@@ -141,10 +141,10 @@ def _plan(given: argparse.Namespace) -> int:
         users=given.users,
         sessions_per_user=given.sessions_per_user,
         session_size=given_size if sample is None else sample.mean,
-        requests_per_second=given.requests,
-        share_modifying=given.saves,
+        requests=given.requests,
+        saves=given.saves,
         idle_timeout=given.idle_timeout,
-        logins_per_second=given.sign_ins,
+        sign_ins=given.sign_ins,
     )
     node = Node(memory=round(given.node_memory * (1 << 30)), operations=given.node_operations)
     needs = [needs_of(engine, load, node) for engine in given.engine or ENGINES]

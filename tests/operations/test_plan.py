@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.15
 MEASURED: dict[str, Any] = json.loads((ROOT / "bench" / "scale" / "reference.json").read_text("utf-8"))
-LOAD = Load(users=100_000_000, requests_per_second=50_000)
+LOAD = Load(users=100_000_000, requests=50_000)
 
 
 def shape_of(record: Record) -> Shape:
@@ -128,9 +128,7 @@ def test_every_engine_has_figures_with_formulas_and_parts_with_sources(engine: s
 @pytest.mark.parametrize("engine", ENGINES)
 def test_twice_the_users_need_no_less_of_anything(engine: str) -> None:
     one, two = (
-        needs_of(
-            engine, Load(users=users, requests_per_second=1_000, logins_per_second=users / 1_000), Node()
-        )
+        needs_of(engine, Load(users=users, requests=1_000, sign_ins=users / 1_000), Node())
         for users in (1_000_000, 2_000_000)
     )
     for name in ("memory", "disk", "operations", "bandwidth", "nodes"):
@@ -148,7 +146,7 @@ def test_a_hundred_million_sessions_are_too_much_for_what_does_not_spread() -> N
 
 
 def test_a_small_site_needs_one_node_of_anything() -> None:
-    small = Load(users=500, requests_per_second=20)
+    small = Load(users=500, requests=20)
     for engine in ENGINES:
         need = needs_of(engine, small, Node())
         assert need.is_carried
@@ -160,18 +158,18 @@ def test_a_small_site_needs_one_node_of_anything() -> None:
     [
         {"users": 0},
         {"session_size": 0},
-        {"requests_per_second": -1.0},
-        {"requests_per_second": float("inf")},
-        {"requests_per_second": float("nan")},
-        {"share_modifying": 1.5},
+        {"requests": -1.0},
+        {"requests": float("inf")},
+        {"requests": float("nan")},
+        {"saves": 1.5},
         {"idle_timeout": 0},
-        {"logins_per_second": -0.1},
+        {"sign_ins": -0.1},
     ],
 )
 def test_numbers_no_site_has_are_refused_by_name(wrong: dict[str, Any]) -> None:
     [name] = wrong
     with pytest.raises(ConfigurationError, match=f"^{name} is"):
-        Load(**{"users": 1, "requests_per_second": 1.0, **wrong})
+        Load(**{"users": 1, "requests": 1.0, **wrong})
 
 
 # --- The command --------------------------------------------------------------------------------------
@@ -217,13 +215,12 @@ def test_json_has_the_numbers_and_the_formulas(capsys: pytest.CaptureFixture[str
 
 def test_a_wrong_number_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SITE, "--saves", "3"]) == 2
-    assert capsys.readouterr().err == "sojourn: share_modifying is 3.0; it is a share, such as 0.1\n"
+    assert capsys.readouterr().err == "sojourn: saves is 3.0; it is a share, such as 0.1\n"
 
 
 def test_a_session_too_large_for_a_cookie_is_said_to_spill() -> None:
     small, large = (
-        needs_of("cookies", Load(users=10, requests_per_second=1, session_size=size), Node())
-        for size in (1_000, 12_000)
+        needs_of("cookies", Load(users=10, requests=1, session_size=size), Node()) for size in (1_000, 12_000)
     )
     assert len(small.notes) == 1
     assert "spill" in large.notes[1]

@@ -19,13 +19,13 @@ class Load:
     sessions_per_user: float = 1.0
     #: Of one session's values, encoded and before they are sealed; nearly that of their JSON.
     session_size: int = 2_000
-    #: That read or write a session.
-    requests_per_second: float
-    #: Of all requests, those that change the session or move its deadline.
-    share_modifying: float = 0.1
+    #: That read or write a session, a second.
+    requests: float
+    #: The share of them that changes the session or moves its deadline.
+    saves: float = 0.1
     idle_timeout: int = 14 * 24 * 3_600
-    #: ``None``: as many as keep the number of sessions, each living for the idle timeout.
-    logins_per_second: float | None = None
+    #: A second.  ``None``: as many as keep the number of sessions, each living for the idle timeout.
+    sign_ins: float | None = None
 
     def __post_init__(self) -> None:
         """Raise ``ConfigurationError`` for numbers that no site has."""
@@ -33,17 +33,17 @@ class Load:
             "users": 1,
             "sessions_per_user": 0.000_001,
             "session_size": 1,
-            "requests_per_second": 0,
-            "share_modifying": 0,
+            "requests": 0,
+            "saves": 0,
             "idle_timeout": 1,
-            "logins_per_second": 0,
+            "sign_ins": 0,
         }
         for name, smallest in least.items():
             given = getattr(self, name)
             if given is not None and not smallest <= given < math.inf:
                 raise ConfigurationError(f"{name} is {given}; it has to be {smallest:g} or more")
-        if self.share_modifying > 1:
-            raise ConfigurationError(f"share_modifying is {self.share_modifying}; it is a share, such as 0.1")
+        if self.saves > 1:
+            raise ConfigurationError(f"saves is {self.saves}; it is a share, such as 0.1")
 
     @property
     def sessions(self) -> int:
@@ -53,14 +53,14 @@ class Load:
     @property
     def logins(self) -> float:
         """How many a second, and as many sessions end: by signing out, at worst, which costs most."""
-        if self.logins_per_second is not None:
-            return self.logins_per_second
+        if self.sign_ins is not None:
+            return self.sign_ins
         return self.sessions / self.idle_timeout
 
     @property
     def modifying(self) -> float:
         """Requests a second that write their session."""
-        return self.requests_per_second * self.share_modifying
+        return self.requests * self.saves
 
     @property
     def shape(self) -> Shape:

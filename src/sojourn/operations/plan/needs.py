@@ -92,7 +92,7 @@ class Budget:
 
     def of(self, load: Load) -> Figure:
         """Return the round trips a second."""
-        reads = load.requests_per_second - load.modifying
+        reads = load.requests - load.modifying
         value = reads * self.read + load.modifying * self.modified + load.logins * (self.login + self.logout)
         return Figure(
             value,
@@ -246,14 +246,14 @@ def _on_disk(engine: str, load: Load, node: Node) -> Needs:
 
 def _cached(engine: str, load: Load, node: Node) -> Needs:
     table = _on_disk("postgresql", load, node)
-    copies = min(load.sessions, math.ceil(load.requests_per_second * _COPY_LIVES))
+    copies = min(load.sessions, math.ceil(load.requests * _COPY_LIVES))
     copy = Shape(payload=load.shape.content + _COPY_HEAD, info=0, subject=0)
     each = total(footprint.memcached(copy, copies))
-    lapsed = math.exp(-_LEASE * load.requests_per_second / load.sessions)
-    reads = load.requests_per_second - load.modifying
+    lapsed = math.exp(-_LEASE * load.requests / load.sessions)
+    reads = load.requests - load.modifying
     all_ = CACHED.of(load)
     operations = Figure(
-        all_.value + 2 * lapsed * load.requests_per_second,
+        all_.value + 2 * lapsed * load.requests,
         f"{all_.formula} + 2 for the {lapsed:.0%} of requests that find no copy younger than {_LEASE} s "
         "(if they came at random; visits make it fewer)",
     )
@@ -281,7 +281,7 @@ def _cached(engine: str, load: Load, node: Node) -> Needs:
 def _in_cookies(engine: str, load: Load, node: Node) -> Needs:
     sealed = load.session_size + _COOKIE_HEAD + load.shape.subject + OVERHEAD
     cookie = math.ceil(sealed * 4 / 3) + _COOKIE_NAME
-    sent = load.requests_per_second * cookie + load.modifying * (cookie + _SET_COOKIE)
+    sent = load.requests * cookie + load.modifying * (cookie + _SET_COOKIE)
     ended = load.logins * load.idle_timeout
     each = total(
         footprint.postgresql(Shape(payload=_RECORD_OF_REVOCATIONS, info=0, subject=0), int(ended) or 1)
@@ -304,7 +304,7 @@ def _in_cookies(engine: str, load: Load, node: Node) -> Needs:
         operations=operations,
         bandwidth=Figure(
             sent,
-            f"{load.requests_per_second:,.0f} requests × {cookie:,} B of cookie + "
+            f"{load.requests:,.0f} requests × {cookie:,} B of cookie + "
             f"{load.modifying:,.0f} saves × {cookie + _SET_COOKIE:,} B of Set-Cookie, to and from browsers",
         ),
         nodes=_nodes(engine, node, memory=0, operations=operations.value),

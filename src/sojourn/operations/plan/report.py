@@ -29,7 +29,7 @@ def as_text(
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     asked = (
         f"{load.sessions:,} sessions of {load.session_size:,} bytes, idle for {load.idle_timeout:,} s at "
-        f"most; {load.requests_per_second:,.0f} requests/s, {load.share_modifying:.0%} of them saves; "
+        f"most; {load.requests:,.0f} requests/s, {load.saves:.0%} of them saves; "
         f"{load.logins:,.1f} sign-ins/s"
     )
     lines = [
@@ -62,7 +62,7 @@ def _sample(sample: Sample) -> str:
 def as_json(load: Load, node: Node, needs: Sequence[Needs], sample: Sample | None = None) -> str:
     """Return the same as one JSON object: ``load``, ``node`` and ``engines``, with all formulas."""
     said = {
-        "load": {**asdict(load), "sessions": load.sessions, "logins_per_second": load.logins},
+        "load": {**asdict(load), "sessions": load.sessions, "sign_ins": load.logins},
         "sample": None if sample is None else asdict(sample),
         "node": asdict(node),
         "engines": {need.engine: {**asdict(need), "engine": need.engine} for need in needs},
