@@ -169,6 +169,7 @@ def _check(given: argparse.Namespace) -> int:
             unread += unasked
         if given.site is not None and project.kind == "signed_cookies":
             found += site_findings(given.site, cookies=int(project.options.get("MAX_COOKIES") or 1))
+    found.sort(key=lambda finding: -finding.severity)
     print(_FORMATS[given.format](reading.source, found, unread))  # noqa: T201 - a command line talks
     if any(finding.severity >= Severity[given.fail_level.upper()] for finding in found):
         return _FOUND

@@ -550,6 +550,11 @@ CACHES = {{"default": {{
     code, found = check(tmp_path, source.format(f"{HOST}:{free_port()}"))
     assert (code, [finding["id"] for finding in found["findings"]]) == (1, ["sojourn.E101"])
     assert found["findings"][0]["where"] == "CACHES['default']"
+    source += "SESSION_COOKIE_HTTPONLY = False\n"
+    _, found = check(tmp_path, source.format(f"{HOST}:{free_port()}"))
+    assert [finding["id"] for finding in found["findings"]] == ["sojourn.E101", "sojourn.W005"], (
+        "gravest first"
+    )
 
 
 def test_the_command_asks_a_redis_and_shows_no_password(

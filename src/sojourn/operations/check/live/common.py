@@ -26,7 +26,8 @@ SILENT: Final = Kind(
     id="sojourn.E101",
     severity=Severity.ERROR,
     title="A server with sessions does not answer",
-    happens="Every page that has a session is an error: 503 with Sojourn's middleware, 500 with Django's.",
+    happens="Every page that has a session is an error: 503 with Sojourn's middleware, 500 with Django's. "
+    "Django's own engine on memcached signs everybody out instead.",
 )
 OLD: Final = Kind(
     id="sojourn.E102",
