@@ -22,10 +22,11 @@ test: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run all tests on the built
 		chromium chromedriver=chromium-driver
 	PYTHONPATH=$(WHEEL) $(RUN)/pytest $(ARGS)
 
-test-horizon: $(VENV)/.test $(WHEEL)  ## Run the built wheel under the real OpenStack Horizon, on every engine
-	@tools/debian_packages.sh memcached redis-server postgres=postgresql chromium chromedriver=chromium-driver
+test-horizon: $(VENV)/.test $(VENV)/.mysqlclient $(WHEEL)  ## Run the built wheel under the real OpenStack Horizon, on every engine
+	@tools/debian_packages.sh memcached redis-server postgres=postgresql mariadbd=mariadb-server \
+		chromium chromedriver=chromium-driver
 	$(RUN)/python -m tests.horizon.environments
-	PYTHONPATH=$(WHEEL) $(RUN)/pytest -n 2 --dist=loadgroup -o faulthandler_timeout=900 tests/horizon $(ARGS)
+	PYTHONPATH=$(WHEEL) $(RUN)/pytest -n 2 -o faulthandler_timeout=900 tests/horizon $(ARGS)
 
 test-deep: $(VENV)/.test  ## Play random histories of requests and faults on every store for 20 minutes
 	SOJOURN_DEEP=20 $(RUN)/pytest -o faulthandler_timeout=0 tests/model $(ARGS)

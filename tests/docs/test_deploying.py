@@ -15,11 +15,11 @@ from tests.horizon.test_engines import MIDDLEWARE
 from tests.horizon.test_switch import CLASSES
 
 if TYPE_CHECKING:
-    from tests.horizon.engines import Engine
+    from tests.horizon.engines import Engine, Need
 
 PAGE = "docs/deploying/horizon.md"
-ADDRESSES = {
-    None: "",
+ADDRESSES: dict[Need, str] = {
+    "mariadb": "127.0.0.1:3306",
     "memcached": "127.0.0.1:11211",
     "postgresql": "127.0.0.1:5432",
     "valkey": "127.0.0.1:6379",
@@ -36,7 +36,8 @@ def shown() -> list[str]:
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 def test_the_guide_has_the_lines_that_horizon_is_run_with(engine: Engine) -> None:
-    lines = Template(engine.lines_for(ADDRESSES[engine.server])).substitute(folder="/var/lib/horizon")
+    there = engine.moved({need: ADDRESSES[need] for need in engine.needs})
+    lines = Template(there.lines).substitute(folder="/var/lib/horizon")
     assert lines.strip() in shown()
 
 

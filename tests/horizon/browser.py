@@ -51,6 +51,8 @@ class Answer:
     #: Path of a redirect; empty if it is none.
     location: str
     body: str
+    #: Whether it says when to come back.
+    retry_after: bool
     #: What it cost; see ``served.py``.
     cost: Cost
 
@@ -83,6 +85,7 @@ class Browser:
                 response.status,
                 urllib.parse.urlunsplit(("", "", *location[2:])),
                 response.read().decode(),
+                "Retry-After" in response.headers,
                 Cost(**json.loads(response.headers["X-Cost"])),
             )
 
@@ -101,13 +104,13 @@ class Browser:
 
     def sign_in(self, user: User, password: str | None = None, **more: str) -> Answer:
         """Fill in the form on the sign-in page."""
-        return self.post(
-            "/auth/login/",
-            username=user.name,
-            password=user.password if password is None else password,
-            region="default",
-            **more,
-        )
+        return self.request("/auth/login/", self.sign_in_form(user, password, **more))
+
+    def sign_in_form(self, user: User, password: str | None = None, **more: str) -> Mapping[str, str]:
+        """Open the sign-in page; return its form, filled in."""
+        password = user.password if password is None else password
+        form = {"csrfmiddlewaretoken": self.token("/auth/login/"), "region": "default"}
+        return {**form, "username": user.name, "password": password, **more}
 
     def sign_out(self) -> Answer:
         """Press the button, which every page has."""

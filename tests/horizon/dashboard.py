@@ -15,6 +15,7 @@ from tests.horizon.gunicorn import Gunicorn
 
 if TYPE_CHECKING:
     from tests.horizon.engines import Engine
+    from tests.horizon.environments import Environment
     from tests.horizon.keystone import Keystone, User
 
 __all__ = ["Horizon"]
@@ -35,19 +36,33 @@ CACHES = {
 
 
 class Horizon(Gunicorn):
-    """Horizon in ``folder``, which signs in at ``keystone``, with sessions in ``engine``."""
+    """Horizon in ``folder``, which signs in at ``keystone``, with sessions in ``engine``.
 
-    def __init__(self, folder: Path, keystone: Keystone, engine: Engine, more: str = "") -> None:
+    It is installed in ``environment``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keystone: Keystone,
+        engine: Engine,
+        more: str = "",
+        *,
+        environment: Environment = HORIZON,
+    ) -> None:
         self.folder = folder
+        self._environment = environment
         self._local = folder / "local"
         self._keystone = keystone
         self._local.mkdir(parents=True)
         (self._local / "__init__.py").touch()
         # Horizon imports `local.local_settings`, wherever that is.
-        path = (folder, Path(sojourn.__file__).parents[1], ROOT)
+        path = [folder, ROOT]
+        if environment is HORIZON:  # a copy has, or has not yet, a Sojourn of its own
+            path.append(Path(sojourn.__file__).parents[1])
         self._path = os.pathsep.join(map(str, path))
         super().__init__(
-            HORIZON,
+            environment,
             "tests.horizon.served:application",
             folder=folder,
             workers=engine.workers,
@@ -60,7 +75,7 @@ class Horizon(Gunicorn):
         """Write the settings that hold from the next start on."""
         self.engine = engine
         self.lines = engine.lines + more
-        [example] = HORIZON.folder.glob(
+        [example] = self._environment.folder.glob(
             "lib/*/site-packages/openstack_dashboard/local/local_settings.py.example"
         )
         lines = Template(_MINIMUM + self.lines).substitute(folder=self.folder, keystone=self._keystone.url)
@@ -71,7 +86,7 @@ class Horizon(Gunicorn):
         if "DATABASES" in self.lines:
             settings = {"DJANGO_SETTINGS_MODULE": "openstack_dashboard.settings", "PYTHONWARNINGS": "ignore"}
             subprocess.run(
-                [HORIZON.program("python"), "-m", "django", "migrate", "--verbosity", "0"],
+                [self._environment.program("python"), "-m", "django", "migrate", "--verbosity", "0"],
                 env=os.environ | settings | {"PYTHONPATH": self._path},
                 check=True,
                 stdout=subprocess.DEVNULL,

@@ -12,18 +12,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import requires
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["HORIZON", "KEYSTONE", "Environment"]
 
 ROOT = Path(__file__).parents[2]
 
 
-def _of_sojourn() -> list[str]:
-    """Return what Sojourn itself requires."""
-    return [line for line in requires("sojourn") or () if "extra ==" not in line]
+def _of_sojourn(extra: str | None = None) -> list[str]:
+    """Return what Sojourn itself requires, or one of its extras."""
+    marked = [line.partition(";") for line in requires("sojourn") or ()]
+    wanted = "" if extra is None else f"extra == '{extra}'"
+    return [line.strip() for line, _, marker in marked if marker.strip() == wanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,13 @@ class Environment:
 
     name: str
     requirements: tuple[str, ...]
+    #: Where a copy is.
+    place: Path | None = None
 
     @property
     def folder(self) -> Path:
+        if self.place is not None:
+            return self.place
         wanted = "\n".join((sys.version, *self.requirements))
         digest = hashlib.sha256(wanted.encode()).hexdigest()[:12]
         return ROOT / ".venv-horizon" / f"{self.name}-{digest}"
@@ -47,6 +58,30 @@ class Environment:
         """Return the path of one of its programs."""
         assert self.is_made, "Horizon and Keystone are not installed yet: make test-horizon"
         return str(self.folder / "bin" / name)
+
+    def copy(self, folder: Path, *, without: Sequence[str]) -> Environment:
+        """Return a copy in ``folder``, ``without`` some packages: for a test that installs some.
+
+        On the same file system, for files are shared.
+        """
+        shutil.copytree(
+            self.folder, folder, symlinks=True, copy_function=os.link
+        )  # pip replaces, never edits
+        here, there = str(self.folder).encode(), str(folder).encode()
+        for program in (folder / "bin").iterdir():
+            if program.is_file() and not program.is_symlink() and here in (text := program.read_bytes()):
+                mode = program.stat().st_mode
+                program.unlink()
+                program.write_bytes(text.replace(here, there))
+                program.chmod(mode)
+        copy = replace(self, place=folder)
+        pip = [copy.program("python"), "-m", "pip", "--disable-pip-version-check", "-qq"]
+        subprocess.run([*pip, "uninstall", "--yes", *without], check=True)
+        return copy
+
+    def packages(self) -> set[str]:
+        """Return the packages that are installed in it, with their versions."""
+        return {path.stem for path in self.folder.glob("lib/*/site-packages/*.dist-info")}
 
     def make(self) -> None:
         """Install it, if it is not there, and remove those of former requirements."""
@@ -96,7 +131,10 @@ HORIZON = Environment(
         "pymemcache==4.*",
         "redis==6.*",
         "psycopg[binary]==3.*",
+        "django-redis==6.*",
+        *(["mysqlclient==2.*"] if find_spec("MySQLdb") else []),  # where it could be built
         *_of_sojourn(),
+        *_of_sojourn("redis"),
     ),
 )
 KEYSTONE = Environment("keystone", ("keystone==30.0.0", "setuptools<81", "gunicorn==23.*"))

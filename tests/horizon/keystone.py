@@ -14,11 +14,14 @@ from tests.horizon.environments import KEYSTONE
 from tests.horizon.gunicorn import Gunicorn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["SERVICES", "Keystone", "User"]
+__all__ = ["PROJECTS", "SERVICES", "Keystone", "User"]
 
 PASSWORD = "a password for tests"
+#: Of each domain.
+PROJECTS = ("small", "large")
 #: In the catalogue of the project "large", the identity service counted.
 SERVICES = 31
 _REGIONS = ("RegionOne", "RegionTwo")
@@ -98,11 +101,18 @@ class Keystone(Gunicorn):
             capture_output=True,
         )
 
-    def add_user(self, name: str, domain: str = "Default", *, of_domain: bool = False) -> User:
+    def add_user(
+        self,
+        name: str,
+        domain: str = "Default",
+        *,
+        of_domain: bool = False,
+        projects: Sequence[str] = PROJECTS,
+    ) -> User:
         """Have a user who is an administrator of the domain's projects, and of the domain if told so."""
         user = {"name": name, "domain_id": self._domains[domain], "password": PASSWORD}
         added = self._ask("/users", {"user": user})["user"]["id"]
-        places = [f"/projects/{self.project(kind, domain)}" for kind in ("small", "large")]
+        places = [f"/projects/{self.project(kind, domain)}" for kind in projects]
         if of_domain:
             places.append(f"/domains/{self._domains[domain]}")
         for place in places:
@@ -133,7 +143,7 @@ class Keystone(Gunicorn):
         self._domains["Default"] = "default"
         self._domains["Research"] = self._ask("/domains", {"domain": {"name": "Research"}})["domain"]["id"]
         for domain, domain_id in self._domains.items():
-            for name in ("small", "large"):
+            for name in PROJECTS:
                 project = {"name": name, "domain_id": domain_id}
                 self._projects[domain, name] = self._ask("/projects", {"project": project})["project"]["id"]
             for endpoint in endpoints:  # a project with a filter has no other

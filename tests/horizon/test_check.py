@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,13 +54,19 @@ for settings in sys.argv[1:]:
 
 def cases() -> Iterator[Any]:
     for engine in ENGINES:
-        warnings = [IN_MEMORY, PLAIN_HTTP] if "locmem" in engine.lines else [PLAIN_HTTP]
-        yield pytest.param(engine, warnings + ([] if engine.in_cookie else [ANONYMOUS]), id=engine.name)
+        yield pytest.param(
+            engine, warnings(engine) + ([] if engine.in_cookie else [ANONYMOUS]), id=engine.name
+        )
         djangos = engine.djangos
         if djangos is not None:
-            yield pytest.param(djangos, [*warnings, DJANGOS], id=djangos.name)
+            yield pytest.param(djangos, [*warnings(djangos), DJANGOS], id=djangos.name)
     yield pytest.param(DEFAULT, [PLAIN_HTTP, DJANGOS], id=DEFAULT.name)
     yield pytest.param(COOKIES, [PLAIN_HTTP, NOT_REVOCABLE, DJANGOS], id=COOKIES.name)
+
+
+def warnings(engine: Engine) -> list[str]:
+    process_memory = [IN_MEMORY] if "locmem" in engine.lines else []
+    return [*process_memory, PLAIN_HTTP, *([] if engine.can_end_sessions else [NOT_REVOCABLE])]
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def check(tmp_path: Path) -> Callable[..., Any]:
     horizon = Horizon(tmp_path / "horizon", keystone, DEFAULT)
 
     def run(engine: Engine, more: str = "") -> tuple[Any, Any]:
-        horizon.configure(replace(engine, lines=engine.lines_for("127.0.0.1:9")), more)
+        horizon.configure(engine.moved(dict.fromkeys(engine.needs, "127.0.0.1:9")), more)
         file = tmp_path / "horizon" / "local" / "local_settings.py"
         done = subprocess.run(
             [HORIZON.program("python"), "-c", TWICE, "openstack_dashboard.settings", str(file)],

@@ -53,7 +53,7 @@ def switch_project(browser: Browser, project: str) -> None:
     assert browser.get(f"/auth/switch/{project}/?next={SETTINGS}").location == SETTINGS
 
 
-@on()
+@on(lambda _: True)
 def test_who_has_signed_in_stays_so_on_every_worker_and_page(horizon: Horizon, user: User) -> None:
     browser = horizon.browser(user)
     workers = set()
@@ -96,7 +96,7 @@ def test_T3_the_session_of_a_failed_sign_in_gets_a_new_token_at_the_sign_in(
     assert not is_signed_in(before)
 
 
-@on()
+@on(lambda engine: engine.can_end_sessions)
 def test_L4_who_has_signed_out_stays_so_whatever_cookie_is_sent(horizon: Horizon, user: User) -> None:
     browser = horizon.browser(user)
     before = browser.copy()
@@ -118,7 +118,7 @@ def test_the_token_comes_back_with_the_catalogue_of_the_project_switched_to(
         assert services_shown(browser) == services
 
 
-@on(lambda engine: not engine.in_cookie)
+@on(lambda engine: engine.is_checked_in_full and not engine.in_cookie)
 def test_C2_requests_in_parallel_keep_what_each_of_them_changed(horizon: Horizon, user: User) -> None:
     browser = horizon.browser(user)
     form = {"language": "en", "instance_log_length": "35"}
@@ -146,7 +146,7 @@ def test_C2_requests_in_parallel_keep_what_each_of_them_changed(horizon: Horizon
             assert set(re.findall(r'class="context-region">(\w+)', page)) == {region}
 
 
-@on()
+@on(lambda _: True)
 def test_a_page_view_is_one_operation_and_writes_nothing(
     horizon: Horizon, user: User, keystone: Keystone, note_costs: Callable[..., None]
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_page_view_is_one_operation_and_writes_nothing(
     assert total(costs["sign-out"]) == budget.sign_out
 
 
-@on(lambda engine: engine.djangos is not None)
+@on(lambda engine: engine.djangos is not None and not (engine.in_cookie and engine.can_end_sessions))
 def test_what_djangos_engine_in_the_same_place_costs(
     engine: Engine,
     user: User,
@@ -172,7 +172,7 @@ def test_what_djangos_engine_in_the_same_place_costs(
     assert engine.djangos is not None
     costs = measure(new_horizon(engine.djangos), user, keystone)
     note_costs(engine.djangos.name, **costs)
-    assert total(costs["page"]) > 1
+    assert total(costs["page"]) > 1 or engine.in_cookie
 
 
 def measure(horizon: Horizon, user: User, keystone: Keystone) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def measure(horizon: Horizon, user: User, keystone: Keystone) -> dict[str, Any]:
     signed_in = browser.sign_in(user).cost
     costs["sign-in"] = signed_in.operations
     sizes = {}
-    for project in ("large", "small"):
+    for project in ("large", "small") if horizon.engine.has_room else ("small",):
         answer = browser.get(f"/auth/switch/{keystone.project(project)}/?next={SETTINGS}")
         sizes[project] = answer.cost.size
     for page in PAGES:  # API Access numbers the services of the catalogue, inside the token, the first time
@@ -203,24 +203,36 @@ def measure(horizon: Horizon, user: User, keystone: Keystone) -> dict[str, Any]:
     return {**costs, "writes": writes, "sizes": sizes, "cookie": length}
 
 
+TIMEOUTS = """
+SESSION_TIMEOUT = 15
+SOJOURN = {**globals().get("SOJOURN", {}), "ANONYMOUS_TIMEOUT": 5}
+"""
+
+
 @on()
 def test_L1_who_does_nothing_for_the_session_timeout_has_to_sign_in_again(
     engine: Engine, user: User, new_horizon: Callable[..., Horizon]
 ) -> None:
-    horizon = new_horizon(engine, "SESSION_TIMEOUT = 15\n")
+    horizon = new_horizon(engine, TIMEOUTS)
     early = horizon.browser(user)
     for _ in range(2 * engine.workers):
         early.get(SETTINGS)  # the first page of a worker takes longer than all others
-    browser = horizon.browser(user)
-    for _ in range(2):
-        time.sleep(8)
-        assert is_signed_in(browser)
-    cookie = browser.cookie()
+    idle = horizon.browser(user)
+    assert is_signed_in(idle)
+    cookie = idle.cookie()
     assert cookie is not None
     assert cookie.expires is not None
     cookie.expires, cookie.discard = None, True  # the browser would send it no longer; the server has to know
-    time.sleep(15.5)
-    assert not is_signed_in(browser)
+    failed = horizon.browser()
+    failed.sign_in(user, "not the password")
+    active = horizon.browser(user)
+    for _ in range(2):
+        time.sleep(8)
+        assert is_signed_in(active)
+    assert not is_signed_in(idle)
+    if not engine.in_cookie:
+        operations = failed.sign_in(user).cost.operations
+        assert ("load" in operations, "move" in operations) == (True, False), "its session is gone"
 
 
 #: Sojourn's own middleware.

@@ -73,15 +73,31 @@ class PostgreSQL(Server):
     def kill(self) -> None:
         """End it and all its children as a power failure would."""
         if self._process is not None:
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            children = self._children()
             super().kill()
             for child in children:
-                _kill(int(child))
+                _kill(child)
+
+    def stop(self) -> None:
+        """Let neither it nor its children answer or refuse until :meth:`resume`."""
+        super().stop()
+        for child in self._children():
+            os.kill(child, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on where they were."""
+        for child in self._children():
+            os.kill(child, signal.SIGCONT)
+        super().resume()
 
     def remove(self) -> None:
         """End it and delete its files."""
         self.kill()
         shutil.rmtree(self.folder)
+
+    def _children(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(child) for child in children.split()]
 
     @property
     def _there(self) -> list[str]:
