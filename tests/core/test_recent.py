@@ -21,7 +21,7 @@ HOUR = 3600
 
 def opened(size: int) -> Opened:
     record = Record(key="0" * 64, payload=bytes(size), created_at=0, idle_deadline=1)
-    return Opened(Lineage.new(), record, {})
+    return Opened(Lineage.new(), record, {}, until=1)
 
 
 @pytest.fixture

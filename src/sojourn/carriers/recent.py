@@ -26,6 +26,8 @@ class Opened(NamedTuple):
     lineage: Lineage
     record: Record
     encodings: Mapping[str, bytes]
+    #: The instant from which it is no session, by its own deadlines and the policy's.
+    until: int
 
     def __repr__(self) -> str:
         """Show no data."""

@@ -93,6 +93,7 @@ class CookieSteps(SessionSteps[StoreT]):
         self._cookie_adoption = (
             None if cookie_former is None else CookieAdoption(cookie_former, self._in_clear)
         )
+        self._put_alone = _WRITING if revocations is None else _REWRITING
         self._recent = Recent()
 
     @property
@@ -146,9 +147,9 @@ class CookieSteps(SessionSteps[StoreT]):
             opened = self._opened_first(value)
             if opened is None:
                 return self._unknown()
-        lineage, record, encodings = opened
+        lineage, record, encodings, until = opened
         now = self._clock.now()
-        if now >= record.expires_at or not self._in_clear.is_present(record, now=now):
+        if now >= until or (record.created_at > now and not self._in_clear.is_present(record, now=now)):
             return self._unknown()
         return self._session(Token(value), lineage, record, encodings)
 
@@ -164,7 +165,9 @@ class CookieSteps(SessionSteps[StoreT]):
         encodings = self._in_clear.open(lineage.name, record)
         if encodings is None:
             return None
-        opened = Opened(lineage, record, encodings)
+        limit = self.policy.absolute_deadline(record.created_at)
+        until = record.expires_at if limit is None else min(limit, record.expires_at)
+        opened = Opened(lineage, record, encodings, until)
         if ours:
             self._recent.put(value, opened)
         return opened
@@ -195,11 +198,11 @@ class CookieSteps(SessionSteps[StoreT]):
         """Carry out ``plan`` if all it takes is another cookie; return whether that was so.  No I/O.
 
         It takes more to end cookies from before, to learn the epoch of a user who signs in, and to spill.
+        ``session`` is not stored now: see :meth:`is_stored`.
         """
-        action, source = plan.decision.action, session.record
-        if action not in (_REWRITING if self.revocable else _WRITING) or self.is_stored(session):
+        if plan.decision.action not in self._put_alone:
             return False
-        carried = _carried(session)
+        carried, source = _carried(session), session.record
         encodings = plan.changes.apply({} if source is None else session.base)
         lineage, record = self._drafted(carried, plan, encodings, source=source)
         if self._ledger is not None:
