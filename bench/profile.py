@@ -54,7 +54,7 @@ _ENGINES: Final = {
     EMBEDDED: SQLITE, MEMCACHED: RAW_MEMCACHED, REDIS: RAW_REDIS, SEALED: COOKIES, FIRST: COOKIES
 }  # fmt: skip
 _STAGES: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
-    _SYSTEM: ((socket.socket, "send"), (socket.socket, "recv")),
+    _SYSTEM: ((socket.socket, "send"), (socket.socket, "recv"), (Line, "look")),
     "connections and deadlines": (
         (Pool, "borrow"), (Pool, "give_back"), (Line, "is_quiet"), (Line, "send"), (Line, "receive"),
     ),
@@ -146,12 +146,16 @@ def _wrap() -> None:
 
 
 class _Poll:
-    """``select.poll``, its waiting timed."""
+    """``select.poll``, its waiting timed; a mere look belongs to whoever looks."""
 
     def __init__(self, poll: Callable[[], Any] = select.poll) -> None:
         polling = poll()
         self.register = polling.register
-        self.poll = _timed(_SYSTEM, polling.poll)
+        self._look = polling.poll
+        self._wait = _timed(_SYSTEM, polling.poll)
+
+    def poll(self, milliseconds: float) -> Any:
+        return self._wait(milliseconds) if milliseconds else self._look(milliseconds)
 
 
 def _timed(stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
