@@ -25,7 +25,7 @@ from sojourn.policy import Action, Policy, decide
 from sojourn.record import DAY
 from sojourn.recording import Recorder
 from sojourn.sealing import Sealed
-from sojourn.session import Changes, Session
+from sojourn.session import UNCHANGED, Changes, Session
 from sojourn.steps import Pause
 from sojourn.store import AsyncPurge, AsyncStore, AsyncSubjectIndex, Purge, Store, SubjectIndex
 from sojourn.token import Token, is_token, new_token
@@ -202,7 +202,7 @@ class SessionSteps(Generic[StoreT]):
         """
         now = self._clock.now()
         timeout = self.policy.idle_timeout if idle_timeout is None else idle_timeout
-        changes = Changes({}, frozenset()) if session.ended else session.changes()
+        changes = UNCHANGED if session.ended else session.changes()
         own = self.idle_timeout_of(session, timeout)
         decision = decide(self.policy, session, changes, now=now, saves=saves, idle_timeout=own)
         return Plan(decision, changes, now, timeout, self._clock.monotonic() + self._timeout)

@@ -9,7 +9,7 @@ were assigned or removed, as :class:`Changes`, which can be applied to a fresher
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.errors import ConflictError, EncodeError
 from sojourn.frozen import frozen
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sojourn.record import Record
     from sojourn.values import Codec
 
-__all__ = ["Changes", "Session"]
+__all__ = ["UNCHANGED", "Changes", "Session"]
 
 
 @frozen(kw_only=False)
@@ -69,6 +69,10 @@ class Changes:
                     "both changes cannot hold, so this one was not saved"
                 )
         return result
+
+
+#: Nothing, as most requests do to a session.
+UNCHANGED: Final = Changes({}, frozenset())
 
 
 def _unit(encodings: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
@@ -215,10 +219,10 @@ class Session(MutableMapping[str, Any]):
                 assigned[key] = encoded
         if self._cleared:
             if assigned == self.base:
-                return Changes({}, frozenset())
+                return UNCHANGED
             return Changes(assigned, frozenset(), replaces=True)
         if self._unread is self.base:
-            return Changes(assigned, frozenset())
+            return Changes(assigned, frozenset()) if assigned else UNCHANGED
         return Changes(assigned, frozenset(self.base.keys() - self._unread.keys() - self._live.keys()))
 
     def is_modified(self, *, beyond: Changes | None = None) -> bool:

@@ -174,7 +174,9 @@ class SojournSession(SessionBase):
         if self._unknown and not session:
             return False
         return (
-            self._modified or session.is_modified(beyond=self._discounted) or self._is_due_to_slide(session)
+            self._modified
+            or session.is_modified(beyond=self._discounted)
+            or (self._engine.manager.policy.sliding and self._is_due_to_slide(session))
         )
 
     @modified.setter
@@ -196,9 +198,9 @@ class SojournSession(SessionBase):
         return age if session is None else self._engine.manager.idle_timeout_of(session, age)
 
     def _is_due_to_slide(self, session: Session) -> bool:
-        manager = self._engine.manager
-        if not manager.policy.sliding or session.record is None:
+        if session.record is None:
             return False
+        manager = self._engine.manager
         plan = manager.plan(session, idle_timeout=self.get_session_cookie_age())
         return plan.decision.action is Action.TOUCH
 
