@@ -9,7 +9,7 @@ WHEEL  := $(CURDIR)/build/wheel
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-horizon test-deep fuzz mutate promises test-all bench docs lint format clean
+.PHONY: help demo test test-horizon test-deep fuzz mutate promises test-all bench scale docs lint format clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -47,6 +47,10 @@ test-all:  ## Run all tests on every Python 3.11 to 3.14 found, with Django 5.2 
 bench: $(VENV)/.bench  ## Measure speed beside Django's engines and the raw driver (ARGS=--quick)
 	@tools/debian_packages.sh memcached redis-server postgres=postgresql
 	@$(RUN)/python -m bench $(ARGS)
+
+scale: $(VENV)/.test $(VENV)/.mysqlclient  ## Put a million sessions into each store and purge some (ARGS="--sessions 20000")
+	@tools/debian_packages.sh memcached redis-server postgres=postgresql mariadbd=mariadb-server
+	@$(RUN)/python -m bench.scale $(ARGS)
 
 docs: $(VENV)/.docs  ## Build the documentation in docs/_build
 	$(RUN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build

@@ -312,10 +312,52 @@ def sizing() -> str:
     return _table(head, rows)
 
 
-def targets() -> str:
-    """Return what that run was meant to reach, and what it reached."""
+def purges() -> str:
+    """Return what others felt of a purge, as a run of ``make scale`` measured it."""
     rows = []
-    for target in json.loads(_MEASURED.read_text("utf-8"))["targets"]:
+    for store, purge in json.loads(_WEIGHED.read_text("utf-8"))["purges"].items():
+        before, during = purge["before"], purge["during"]
+        rows.append(
+            [
+                store,
+                purge["said"].partition(" expired")[0],
+                f"{purge['seconds']:.0f} s",
+                *(
+                    f"{felt[figure] / 1000:.1f} ms"
+                    for figure in ("reads_p50", "reads_p99")
+                    for felt in (before, during)
+                ),
+                *(f"{felt['worst'] / 1000:.0f} ms" for felt in (before, during)),
+            ]
+        )
+    moments = ("before", "during")
+    figures = ("read, median", "read, p99", "slowest operation")
+    return _table(["", "removed", "in", *(f"{what}, {when}" for what in figures for when in moments)], rows)
+
+
+def reads() -> str:
+    """Return what a read takes among many sessions and among few, as that run measured it."""
+    rows = []
+    for store, medians in json.loads(_WEIGHED.read_text("utf-8"))["reads"].items():
+        (few, of_few), (many, of_many) = medians.items()
+        cells = [f"{of_few:.0f} µs of {int(few):,}", f"{of_many:.0f} µs of {int(many):,}"]
+        rows.append([store, *cells, f"{of_many / of_few:.2f} ×"])
+    return _table(["", "few", "many", ""], rows)
+
+
+def scale_targets() -> str:
+    """Return what that run was meant to reach, and what it reached."""
+    return _targets_of(_WEIGHED)
+
+
+def targets() -> str:
+    """Return what a run of the benchmark was meant to reach, and what it reached."""
+    return _targets_of(_MEASURED)
+
+
+def _targets_of(run: Path) -> str:
+    rows = []
+    for target in json.loads(run.read_text("utf-8"))["targets"]:
         sign, limit = ("≥", target["at least"]) if "at least" in target else ("≤", target["at most"])
         verdict = "" if target["reached"] else "missed"
         rows.append([target["target"], f"{sign} {limit:g}", f"{target['ratio']:.2f}", verdict])
@@ -355,6 +397,9 @@ PARTS: dict[str, Callable[[], str]] = {
         speed,
         targets,
         sizing,
+        purges,
+        reads,
+        scale_targets,
         costs,
     )
 }

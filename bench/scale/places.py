@@ -9,12 +9,14 @@ import re
 import socket
 import sqlite3
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import redis
 
-from sojourn.record import Version
+from sojourn.clock import SystemClock
+from sojourn.record import DAY, Version, dated_key
 from sojourn.stores.embedded import EmbeddedStore, sql
 from sojourn.stores.memcached import MemcachedStore
 from sojourn.stores.sql import SQLStore
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
 
     from sojourn.record import Record
 
-__all__ = ["PLACES", "Place"]
+__all__ = ["BY_DAY", "PLACES", "Place"]
 
 _BATCH: Final = 1_000
+#: Seconds that filling may wait for a server.
+_PATIENCE: Final = 600.0
 
 
 class Place(Protocol):
@@ -46,6 +50,8 @@ class Place(Protocol):
     url: str
     #: What :meth:`size` counts.
     counts: str
+    #: Whether keys are to name days.
+    is_dated: bool
 
     def fill(self, records: Iterable[Record]) -> None:
         """Store all of them."""
@@ -61,14 +67,22 @@ class InPostgreSQL:
 
     counts = "disk: the table and its indexes"
 
-    def __init__(self, server: PostgreSQL) -> None:
-        self.server = server
-        self.url = f"postgresql://postgres@{server.address}/{server.database}"
+    def __init__(self, server: PostgreSQL, *, is_dated: bool) -> None:
+        self._server = server
+        self.is_dated = is_dated
+        self._partition_by = "day" if is_dated else None
+        self._database = f"postgresql://postgres@{server.address}/{server.database}"
+        self.url = self._database + ("?partition_by=day" if is_dated else "")
 
     def fill(self, records: Iterable[Record]) -> None:
         """See :meth:`Place.fill`: by ``COPY``."""
-        with closing(SQLStore(self.url)) as store, store._engine.connect() as connection:  # noqa: SLF001
+        store = SQLStore(self._database, partition_by=self._partition_by, timeout=_PATIENCE)
+        with closing(store), store._engine.connect() as connection:  # noqa: SLF001
             store.create_table()
+            if store._partitions is not None:  # otherwise days that are over have none  # noqa: SLF001
+                today = SystemClock().now() // DAY
+                for day in range(today - 2, today + 16, 8):
+                    store._run(store._partitions.make_room(dated_key("0" * 64, day)))  # noqa: SLF001
             driver: Any = connection.connection.driver_connection
             into, _, rest = _statement(store).partition(" VALUES ")
             into = into.removeprefix("INSERT INTO ").replace(" AS mine", "")
@@ -76,17 +90,19 @@ class InPostgreSQL:
                 copy.set_types(["bytea", "bytea", *["int8"] * 3, "bytea", "bytea", *["int8"] * 3])
                 for row in _rows(store, records):
                     copy.write_row(row[: rest.count("%s", 0, rest.index(")"))])
-        self.server.sql(f"VACUUM ANALYZE {TABLE}")  # as autovacuum does
+        self._server.sql("VACUUM ANALYZE")  # as autovacuum does
 
     def size(self) -> int:
         """See :meth:`Place.size`."""
-        return int(self.server.sql(f"SELECT pg_total_relation_size('{TABLE}')"))
+        sizes = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname LIKE "
+        return int(self._server.sql(f"{sizes} '{TABLE}%'"))
 
 
 class InMariaDB:
     """A table in a MariaDB of its default durability."""
 
     counts = "disk: the table and its indexes"
+    is_dated = False
 
     def __init__(self, server: MariaDB) -> None:
         self._server = server
@@ -94,7 +110,8 @@ class InMariaDB:
 
     def fill(self, records: Iterable[Record]) -> None:
         """See :meth:`Place.fill`: by ``INSERT`` of many rows."""
-        with closing(SQLStore(self.url)) as store, store._engine.connect() as connection:  # noqa: SLF001
+        store = SQLStore(self.url, timeout=_PATIENCE)
+        with closing(store), store._engine.connect() as connection:  # noqa: SLF001
             store.create_table()
             driver: Any = connection.connection.driver_connection
             statement, cursor = _statement(store), driver.cursor()
@@ -111,6 +128,7 @@ class InAFile:
     """A file of the embedded store."""
 
     counts = "disk: the file"
+    is_dated = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -135,6 +153,7 @@ class InMemcached:
     """A memcached with room for everything."""
 
     counts = "memory: its pages and its hash table"
+    is_dated = False
 
     def __init__(self, server: Memcached) -> None:
         self._server = server
@@ -165,6 +184,7 @@ class InRedis:
     """A Redis or Valkey that keeps everything in memory."""
 
     counts = "memory: used_memory, the index of users included"
+    is_dated = False
 
     def __init__(self, server: Valkey) -> None:
         self._server = server
@@ -216,11 +236,11 @@ def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def _postgresql(_: Path) -> Iterator[Place]:
+def _postgresql(_: Path, *, is_dated: bool = False) -> Iterator[Place]:
     server = PostgreSQL("shared_buffers=1GB", "max_wal_size=4GB")
     try:
         server.start()
-        yield InPostgreSQL(server)
+        yield InPostgreSQL(server, is_dated=is_dated)
     finally:
         server.remove()
 
@@ -264,3 +284,6 @@ PLACES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "mariadb": _mariadb,
     "postgresql": _postgresql,
 }
+
+#: The same with a partition for each day.
+BY_DAY: Final[Callable[[Path], AbstractContextManager[Place]]] = partial(_postgresql, is_dated=True)

@@ -15,16 +15,14 @@ from bench.data import READ, signed_in
 from sojourn.clock import SystemClock
 from sojourn.keyring import Keyring
 from sojourn.manager import Manager
-from sojourn.record import Record
+from sojourn.record import DAY, Record, dated_key
 from sojourn.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["DAY", "SHARE_EXPIRED", "records", "sealed"]
+__all__ = ["SHARE_EXPIRED", "records", "sealed"]
 
-#: Milliseconds.
-DAY: Final = 86_400_000
 #: How much of a full store purging is to find.
 SHARE_EXPIRED: Final = 0.2
 
@@ -48,24 +46,23 @@ def sealed(size: int) -> Record:
     return session.record
 
 
-def records(
-    count: int, size: int, *, expired: float = 0.0, absolute: bool = False, seed: int = 1
-) -> Iterator[Record]:
+def records(count: int, size: int, *, expired: float = 0.0, absolute: bool = False) -> Iterator[Record]:
     """Yield ``count`` records in random order of keys; of these a share of ``expired`` is dead.
 
-    Their deadlines are spread over the two weeks that a session lasts, those of the dead over yesterday.
-    ``absolute``: the deadlines are absolute ones, too.
+    Their deadlines are spread over the two weeks that a session lasts, those of the dead over the day before
+    yesterday.  ``absolute``: they are absolute deadlines, too, and the keys name their days.
     """
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance = random.Random()
     model, now = sealed(size), SystemClock().now()
     today = now - now % DAY
     for _ in range(count):
         if chance.random() < expired:
-            deadline = today - chance.randrange(1, DAY)
+            deadline = today - DAY - chance.randrange(1, DAY)
         else:
             deadline = now + chance.randrange(DAY // 24, _IDLE)
+        key = os.urandom(_DIGEST).hex()
         yield Record(
-            os.urandom(_DIGEST).hex(),
+            dated_key(key, deadline // DAY) if absolute else key,
             os.urandom(len(model.payload)),
             deadline - _IDLE,
             deadline,
