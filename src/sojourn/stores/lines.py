@@ -80,7 +80,8 @@ class Line:
         """
         is_here = self.look() if self._pending is None else self._pending()
         while True:
-            if not is_here and not self._poll(self._left(until)):
+            left = self._left(until)  # however fast bytes come
+            if not is_here and not self._poll(left):
                 continue
             is_here = False
             try:
