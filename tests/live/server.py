@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.django.databases import entry_for
+from tests.servers.process import dying_with_us
 
 if TYPE_CHECKING:
     import pytest
@@ -71,7 +72,10 @@ class Server:
     def start(self, engine: str, **sojourn: Any) -> None:
         command = self._uvicorn() if self.asgi else self._gunicorn()
         self._process = subprocess.Popen(
-            command, env=self.environment(engine, **sojourn), cwd=ROOT, start_new_session=True
+            [*dying_with_us("TERM"), *command],
+            env=self.environment(engine, **sojourn),
+            cwd=ROOT,
+            start_new_session=True,
         )
         deadline = time.monotonic() + 30
         while True:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-__all__ = ["HOST", "Server", "accepts", "free_port", "new_folder"]
+__all__ = ["HOST", "Server", "accepts", "dying_with_us", "free_port", "new_folder"]
 
 HOST = "127.0.0.1"
 
@@ -61,6 +61,12 @@ def new_folder(name: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
+def dying_with_us(signal_name: str) -> list[str]:
+    """Return what goes before a program that is to get this signal when the process that starts it dies."""
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", signal_name]
+
+
 class Server:
     """A program to start, kill, stop, continue and start again with the same arguments.
 
@@ -85,10 +91,8 @@ class Server:
     def start(self) -> None:
         """Start and wait until it answers."""
         assert self._process is None, "it runs already"
-        setpriv = shutil.which("setpriv")
-        guard = [] if setpriv is None else [setpriv, "--pdeathsig", "KILL"]
         self._process = subprocess.Popen(
-            [*guard, *self._arguments],
+            [*dying_with_us("KILL"), *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
