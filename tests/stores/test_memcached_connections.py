@@ -21,19 +21,20 @@ import pytest
 from sojourn.clock import SystemClock
 from sojourn.errors import (
     ConfigurationError,
+    PayloadTooLargeError,
     StoreUnavailableError,
 )
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memcached.nodes import nodes_of, owner
 from sojourn.testing.records import new_record
 from tests.servers.certificates import self_signed
+from tests.servers.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.servers.memcached import Memcached
-    from tests.servers.proxy import Proxy
 
 CLOCK = SystemClock()
 
@@ -150,6 +151,26 @@ def test_several_event_loops_may_use_one_store(memcached: Memcached) -> None:
     with ThreadPoolExecutor(4) as threads:
         for asker in [threads.submit(lambda: asyncio.run(ask())) for _ in range(4)]:
             asker.result()
+
+
+async def test_F1_what_memcached_refuses_one_task_is_no_answer_to_the_others(
+    new_memcached: Callable[..., Memcached],
+) -> None:
+    server = new_memcached("-I", "512k")
+    with Proxy(server.port) as proxy:
+        store = AsyncMemcachedStore(proxy.address, timeout=PATIENCE)
+        records = [new_record(CLOCK, payload=b"%d" % number) for number in range(20)]
+        versions = [await store.create(record) for record in records]
+        too_large = new_record(CLOCK, payload=bytes(700_000))
+        calls: list[Awaitable[object]] = [store.load(record.key) for record in records]
+        calls.insert(10, store.create(too_large))
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(found.pop(10), PayloadTooLargeError)
+        assert found == [
+            replace(record, version=version) for record, version in zip(records, versions, strict=True)
+        ]
+        assert proxy.accepted == 1
+        await store.close()
 
 
 async def test_unix_sockets_are_spoken_to(new_memcached: Callable[..., Memcached], tmp_path: Path) -> None:

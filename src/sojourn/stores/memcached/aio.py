@@ -109,9 +109,9 @@ class AsyncMemcachedStore(Operations):
             if witness is not None and not witness.speaks_for(server, channel.number):
                 return None
             replies = await channel.ask(exchange.request, exchange.replies, until)
+            return Answer.of(replies, Witness(server, max(newest, channel.number)))
         except FAILURES as error:
             raise translated(error, server.node, self._timeout) from error
-        return Answer(replies, Witness(server, max(newest, channel.number)))
 
 
 class _Server(Shared[Channel["Reply"]]):

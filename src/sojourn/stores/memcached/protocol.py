@@ -32,7 +32,9 @@ __all__ = [
 _HEADER: Final = re.compile(
     rb"(HD|EN|NF|NS|EX|VA (\d{1,9}))(?: c(\d{1,20}))?(?: t(-1|\d{1,10}))?(?: f(\d{1,10}))?((?: [WXZ])*) ?"
 )
-_REFUSAL: Final = re.compile(rb"(?:CLIENT_|SERVER_)?ERROR[ -~]{0,120}")
+_REFUSAL: Final = re.compile(rb"(?:CLIENT_|(SERVER_))?ERROR[ -~]{0,120}")
+#: The status of a reply that says in its value why the server could not do this, and goes on with the next.
+_REFUSED: Final = b"SERVER_ERROR"
 _LONGEST_HEADER: Final = 256
 
 
@@ -75,11 +77,20 @@ class Answer(NamedTuple):
     replies: list[Reply]
     witness: Witness
 
+    @classmethod
+    def of(cls, replies: list[Reply], witness: Witness) -> Answer:
+        """Return the answer in these replies.  Raises ``RefusedError``; the connection goes on."""
+        for reply in replies:
+            if reply.status == _REFUSED:
+                raise RefusedError(reply.value.decode())
+        return cls(replies, witness)
+
 
 class Reply(NamedTuple):
     """One reply to one command; numbers in their digits, ``None`` if they were not asked for."""
 
-    #: HD: done, VA: with a value, EN and NF: no such item, NS: not stored, EX: another CAS id.
+    #: HD: done, VA: with a value, EN and NF: no such item, NS: not stored, EX: another CAS id,
+    #: SERVER_ERROR: it could not be done.
     status: bytes
     value: bytes
     #: The CAS id.
@@ -134,7 +145,8 @@ class Replies:
     def feed(self, data: bytes) -> list[Reply]:
         """Take ``data``, return the replies that are whole now.
 
-        Raises ``RefusedError`` and ``GarbledReplyError``, after which the connection has to be closed.
+        Raises ``RefusedError`` and ``GarbledReplyError``, after which the connection has to be closed.  What
+        only this request is refused by, a server's error, is a reply like others.
         """
         buffer = self._rest + data if self._rest else data
         found: list[Reply] = []
@@ -147,9 +159,14 @@ class Replies:
                 break
             match = _HEADER.fullmatch(buffer, at, end)
             if match is None:
-                if _REFUSAL.fullmatch(buffer, at, end):
-                    raise RefusedError(buffer[at:end].decode())
-                raise GarbledReplyError
+                refusal = _REFUSAL.fullmatch(buffer, at, end)
+                if refusal is None:
+                    raise GarbledReplyError
+                if refusal[1] is None:
+                    raise RefusedError(refusal[0].decode())
+                found.append(Reply(_REFUSED, refusal[0]))
+                at = end + 2
+                continue
             status, length, *rest = match.groups()
             after = end + 2
             if length is None:

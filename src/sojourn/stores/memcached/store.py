@@ -123,12 +123,12 @@ class MemcachedStore(Operations):
             except BaseException:
                 server.drop(connection)
                 raise
+            server.give_back(connection)
+            return Answer.of(replies, Witness(server, max(newest, connection.number)))
         except AllBusyError as error:
             raise all_busy(server.node, self._max_connections, self._timeout) from error
         except FAILURES as error:
             raise translated(error, server.node, self._timeout) from error
-        server.give_back(connection)
-        return Answer(replies, Witness(server, max(newest, connection.number)))
 
 
 class _Server(Pool["_Connection"]):
