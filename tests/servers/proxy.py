@@ -58,6 +58,12 @@ class Proxy:
         self._closing.set()
         self._hang_up()
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        with self._lock:
+            return len(self._open)
+
     def fail(self, fault: Fault) -> None:
         self._fault = fault
         if fault == "refuse":

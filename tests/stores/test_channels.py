@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -111,6 +113,40 @@ async def test_F3_a_call_cancelled_while_the_connection_is_being_opened_takes_no
     assert await second is None
     assert first.cancelled()
     assert proxy.accepted == 1
+
+
+@pytest.mark.parametrize("kind", [AsyncMemcachedStore, AsyncValkeyStore])
+def test_F3_an_event_loop_that_is_over_leaves_no_connection_behind(
+    kind: type, request: pytest.FixtureRequest
+) -> None:
+    """``asyncio.run``, and with it Django's ``async_to_sync``, makes one for each call."""
+    name = kind.__name__.removeprefix("Async").removesuffix("Store").lower()
+    proxy: Proxy = request.getfixturevalue(f"{name}_proxy")
+    store, record = kind(proxy.address, timeout=PATIENCE), new_record(CLOCK)
+    asyncio.run(store.create(record))
+    for _ in range(9):
+        assert hers(asyncio.run(store.load(record.key)), record)
+    assert proxy.accepted == 10
+    deadline = time.monotonic() + PATIENCE
+    while proxy.connections:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("kind", [AsyncMemcachedStore, AsyncValkeyStore])
+async def test_F3_a_store_that_is_forgotten_leaves_no_connection_behind(
+    kind: type, request: pytest.FixtureRequest
+) -> None:
+    name = kind.__name__.removeprefix("Async").removesuffix("Store").lower()
+    proxy: Proxy = request.getfixturevalue(f"{name}_proxy")
+    store = kind(proxy.address, timeout=PATIENCE)
+    assert await store.load(new_record(CLOCK).key) is None
+    assert proxy.connections == 1
+    del store
+    async with asyncio.timeout(PATIENCE):
+        while proxy.connections:
+            gc.collect()
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("kind", [MemcachedStore, ValkeyStore])

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from sojourn.stores.lines import forget_after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-__all__ = ["Channel", "Replies", "Shared"]
+__all__ = ["Channel", "OfEachLoop", "Replies", "Shared"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -163,10 +163,8 @@ class Shared(Generic[C]):
         self._connect = connect
         self._channel: C | None = None
         self._opening: asyncio.Task[C] | None = None
-        self._inherited: list[object] = []
         #: How many were opened: the number of the last.
         self.newest = 0
-        forget_after_fork(self)
 
     async def get(self, until: float) -> C:
         """Return a channel that is good.
@@ -212,10 +210,54 @@ class Shared(Generic[C]):
         if channel is not None:
             await channel.close()
 
-    def after_fork_in_child(self) -> None:
-        """Leave the channel to the parent: kept, neither used nor closed.
 
-        To close it here would tell the parent's event loop, which shares its selector, to forget it.
+class OfEachLoop(Generic[T]):
+    """What each event loop has of its own, from its first call until it is shut down.
+
+    ``asyncio.run``, which Django's ``async_to_sync`` calls for each request, shuts its event loop down, and
+    that ends its asynchronous generators: one of them, for each loop, closes what is the loop's.  (To refer
+    to the loop weakly would free nothing: its connections refer to it.)
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+        self._make = make
+        self._close = close
+        self._found: dict[asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]] = {}
+        self._inherited: list[object] = []
+        forget_after_fork(self)
+
+    async def get(self) -> T:
+        """Return what the running event loop has."""
+        loop = asyncio.get_running_loop()
+        found = self._found.get(loop)
+        if found is not None:
+            return found[0]
+        for other in tuple(self._found):
+            if other.is_closed():  # without having been shut down
+                self._found.pop(other, None)
+        made = self._make()
+        guard = self._guard(loop, made)
+        self._found[loop] = made, guard
+        await anext(guard)
+        return made
+
+    async def close(self) -> None:
+        """Close what the running event loop has."""
+        found = self._found.get(asyncio.get_running_loop())
+        if found is not None:
+            await found[1].aclose()
+
+    async def _guard(self, loop: asyncio.AbstractEventLoop, made: T) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._found.pop(loop, None)
+            await self._close(made)
+
+    def after_fork_in_child(self) -> None:
+        """Leave all to the parent: kept, neither used nor closed.
+
+        To close a channel here would tell the parent's event loop, which shares its selector, to forget it.
         """
-        self._inherited += [self._channel, self._opening]
-        self._channel = self._opening = None
+        self._inherited.append(self._found)
+        self._found = {}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakKeyDictionary
 
 from sojourn.errors import StoreError
-from sojourn.stores.channels import Channel, Shared
+from sojourn.stores.channels import Channel, OfEachLoop, Shared
 from sojourn.stores.memcached.faults import FAILURES, closed, translated
 from sojourn.stores.memcached.nodes import owner
 from sojourn.stores.memcached.operations import Operations
@@ -30,15 +29,18 @@ T = TypeVar("T")
 class AsyncMemcachedStore(Operations):
     """:class:`MemcachedStore` for asyncio: the same arguments, the same sessions.
 
-    May be used from several event loops; each has one connection to each server, which all its tasks share:
-    ``max_connections`` bounds nothing here.  The reply to a cancelled call is read and dropped; a cancelled
-    ``move`` is brought to its end before the cancellation goes on.
+    May be used from several event loops; each has one connection to each server, which all its tasks
+    share: ``max_connections`` bounds nothing here.  A loop that is shut down, as by ``asyncio.run``,
+    closes its own.  The reply to a cancelled call is read and dropped; a cancelled ``move`` is brought to
+    its end before the cancellation goes on.
     """
 
     def _prepare(self) -> None:
         self._closed = False
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, list[tuple[bytes, _Server]]]
-        self._loops = WeakKeyDictionary()
+        self._servers = OfEachLoop(self._reachable, _close)
+
+    def _reachable(self) -> list[tuple[bytes, _Server]]:
+        return [(str(node).encode(), _Server(node, self._tls)) for node in self.nodes]
 
     async def create(self, record: Record) -> Version:
         """See :meth:`MemcachedStore.create`."""
@@ -74,19 +76,13 @@ class AsyncMemcachedStore(Operations):
     async def close(self) -> None:
         """Close the connections of this event loop; later operations raise ``StoreUnavailableError``."""
         self._closed = True
-        for _, server in self._loops.pop(asyncio.get_running_loop(), ()):
-            await server.close()
+        await self._servers.close()
 
     async def _run(self, steps: Steps[T]) -> T:
         if self._closed:
             raise closed()
-        loop = asyncio.get_running_loop()
-        servers = self._loops.get(loop)
-        if servers is None:
-            servers = self._loops[loop] = [
-                (str(node).encode(), _Server(node, self._tls)) for node in self.nodes
-            ]
-        until = loop.time() + self._timeout
+        servers = await self._servers.get()
+        until = asyncio.get_running_loop().time() + self._timeout
         try:
             exchange = next(steps)
             while True:
@@ -130,6 +126,11 @@ class _Server(Shared[Channel["Reply"]]):
         transport, channel = await loop.create_connection(_channel, node.host, node.port, ssl=self._tls)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return channel
+
+
+async def _close(servers: list[tuple[bytes, _Server]]) -> None:
+    for _, server in servers:
+        await server.close()
 
 
 def _channel() -> Channel[Reply]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import (
@@ -17,7 +16,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelMan
 from redis.exceptions import ResponseError
 
 from sojourn.errors import StoreError
-from sojourn.stores.channels import Channel, Shared
+from sojourn.stores.channels import Channel, OfEachLoop, Shared
 from sojourn.stores.valkey.connections import NO_LIMIT, NOT_YET, SENTINEL_SHARE, checked, packed, reader
 from sojourn.stores.valkey.faults import NotThePrimaryError, closed, translated
 from sojourn.stores.valkey.nodes import Primary
@@ -40,9 +39,10 @@ T = TypeVar("T")
 class AsyncValkeyStore(Operations):
     """:class:`ValkeyStore` for asyncio: the same arguments, the same sessions.
 
-    May be used from several event loops; each has one connection to each server, which all its tasks share:
-    ``max_connections`` bounds nothing here.  The reply to a cancelled call is read and dropped; a cancelled
-    call of several steps, which only a Cluster needs, is brought to its end before the cancellation goes on.
+    May be used from several event loops; each has one connection to each server, which all its tasks
+    share: ``max_connections`` bounds nothing here.  A loop that is shut down, as by ``asyncio.run``,
+    closes its own.  The reply to a cancelled call is read and dropped; a cancelled call of several steps,
+    which only a Cluster needs, is brought to its end before the cancellation goes on.
     """
 
     def __init__(
@@ -80,9 +80,7 @@ class AsyncValkeyStore(Operations):
             clock=clock,
         )
         self._closed = False
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Place, _Server]]
-        self._loops = WeakKeyDictionary()
-        self._inherited: object = None
+        self._servers: OfEachLoop[dict[Place, _Server]] = OfEachLoop(dict, _close)
 
     # Store
 
@@ -113,8 +111,7 @@ class AsyncValkeyStore(Operations):
     async def close(self) -> None:
         """Close the connections of this event loop; later operations raise ``StoreUnavailableError``."""
         self._closed = True
-        for server in self._loops.pop(asyncio.get_running_loop(), {}).values():
-            await server.close()
+        await self._servers.close()
 
     # SubjectIndex
 
@@ -142,11 +139,8 @@ class AsyncValkeyStore(Operations):
     async def _run(self, steps: Steps[T]) -> T:
         if self._closed:
             raise closed()
-        loop = asyncio.get_running_loop()
-        servers = self._loops.get(loop)
-        if servers is None:
-            servers = self._loops[loop] = {}
-        until = loop.time() + self._timeout
+        servers = await self._servers.get()
+        until = asyncio.get_running_loop().time() + self._timeout
         try:
             request = next(steps)
             while True:
@@ -185,11 +179,6 @@ class AsyncValkeyStore(Operations):
         except Exception as error:  # whatever a parser raises when it is fed garbage
             raise translated(error, request.place, self._timeout, is_sent=is_sent) from error
 
-    def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent: kept, neither used nor closed."""
-        self._inherited = (self._inherited, list(self._loops.values()))
-        self._loops = WeakKeyDictionary()
-
 
 class _Server(Shared[Channel[Any]]):
     """A server, or whom Sentinels name, and the channel of an event loop to it."""
@@ -213,6 +202,11 @@ class _Server(Shared[Channel[Any]]):
         """Close the channel, and what Sentinels are asked by."""
         await super().close()
         await self._made.aclose()
+
+
+async def _close(servers: dict[Place, _Server]) -> None:
+    for server in servers.values():
+        await server.close()
 
 
 class _Replies:

@@ -22,7 +22,6 @@ from sojourn.errors import (
     StoreUnavailableError,
 )
 from sojourn.record import Version
-from sojourn.stores.lines import forget_after_fork
 from sojourn.stores.valkey import scripts
 from sojourn.stores.valkey.item import ForeignItemError, decode, encode, instant_bytes, version_bytes
 from sojourn.stores.valkey.nodes import Access, Primary, nodes_of
@@ -103,17 +102,12 @@ class Operations:
         self._max_connections = max_connections
         self._cap = max_sessions_per_subject
         self._clock: Clock = SystemClock() if clock is None else clock
-        forget_after_fork(self)
 
     def _begin_keys_with(self, prefix: str) -> None:
         self._prefix = prefix.encode()
         self._index_prefix = self._prefix + b"of:"
         #: What scripts get first: see :mod:`sojourn.stores.valkey.scripts`.
         self._names = (b"" if self._is_cluster else self._index_prefix, self._prefix)
-
-    def after_fork_in_child(self) -> None:
-        """Leave the connections to the parent."""
-        raise NotImplementedError
 
     # Store
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.exceptions import ResponseError
 
 from sojourn.errors import StoreError
-from sojourn.stores.lines import AllBusyError, Pool
+from sojourn.stores.lines import AllBusyError, Pool, forget_after_fork
 from sojourn.stores.valkey.connections import Deadline, TimedConnection, maker
 from sojourn.stores.valkey.faults import all_busy, closed, translated
 from sojourn.stores.valkey.operations import Operations
@@ -90,6 +90,7 @@ class ValkeyStore(Operations):
         self._closed = False
         self._pools: dict[Place, Pool[TimedConnection]] = {}
         self._lock = threading.Lock()
+        forget_after_fork(self)
 
     # Store
 
