@@ -143,6 +143,7 @@ REMEDIES = {
     "sojourn.E001": "What is wrong, and what to write, is what the message says.",
     "sojourn.E014": "Install what is missing, or take the line out.",
     "sojourn.W002": "Run `manage.py migrate`, with `--database` if the table is not in `default`.",
+    "sojourn.W015": "Run `manage.py sojourn_partition`, then restart the site.",
     # What only servers can say; the lines are those of the server's own configuration.
     "sojourn.E101": "Start the server, open the way to it, or correct its address.",
     "sojourn.E102": "Install the version that is named, or a later one.",

@@ -140,9 +140,7 @@ class SessionSteps(Generic[StoreT]):
         self._units = units
         self._timeout = timeout
         self._clock: Clock = SystemClock() if clock is None else clock
-        #: Whether tokens name the day on which their sessions end at the latest.
-        self._dates_tokens = getattr(store, "partition_by", None) == "day"
-        if self._dates_tokens and self.policy.absolute_timeout is None:
+        if self._dates_tokens() and self.policy.absolute_timeout is None:
             raise ConfigurationError(
                 "partition_by='day' keeps sessions by the day on which they end at the latest, so there has "
                 "to be one: set absolute_timeout (in Django, SOJOURN['ABSOLUTE_TIMEOUT'])"
@@ -245,8 +243,12 @@ class SessionSteps(Generic[StoreT]):
 
     def _new_token(self, now: int) -> Token:
         """Return a new token, for a session that begins or goes on at ``now``."""
-        latest = self.policy.absolute_deadline(now) if self._dates_tokens else None
+        latest = self.policy.absolute_deadline(now) if self._dates_tokens() else None
         return new_token() if latest is None else new_token(latest // DAY)
+
+    def _dates_tokens(self) -> bool:
+        """Whether tokens name the day on which their sessions end at the latest, as the store says now."""
+        return getattr(self.store, "partition_by", None) == "day"
 
     def _touch(self, session: Session, deadline: int) -> Steps[None]:
         record = _stored(session)

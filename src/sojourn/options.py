@@ -38,7 +38,7 @@ class SojournSettings:
     ABSOLUTE_TIMEOUT: int | None = None
     #: ``"day"``: in PostgreSQL, the sessions that end on one day at the latest lie in a partition of their
     #: own, which goes as a whole when the day is over, instead of row by row.  Needs ``ABSOLUTE_TIMEOUT``
-    #: and, once, ``manage.py sojourn_partition``.
+    #: and, once before it is set, ``manage.py sojourn_partition``.
     PARTITION_BY: str | None = None
     #: Seconds without activity for which a session that nobody has signed in to, and its cookie, are kept, if
     #: they are fewer than ``SESSION_COOKIE_AGE``; what ``set_expiry()`` says goes before.  ``None``: those of

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
 from sojourn.django import engine as engines
+from sojourn.django.checks import check_table
 from sojourn.django.models import Session
 from sojourn.record import day_of
 from tests.django.databases import entry_for, sessions_in
@@ -125,10 +126,22 @@ def test_in_a_transaction_of_the_application_no_partition_is_made_or_dropped(
     assert len(parts(alias)) == 2
 
 
-def test_a_table_that_is_not_partitioned_says_what_to_do(make: Callable[..., Site]) -> None:
-    site = make(**PARTITIONED)
-    with pytest.raises(ImproperlyConfigured, match=r"run manage\.py sojourn_partition"):
-        site.saved(number=1)
+def test_users_sign_in_while_the_table_is_not_yet_partitioned(
+    make: Callable[..., Site], alias: str, alice: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(**PARTITIONED)
+    browsers = [Browser() for _ in range(2)]
+    for browser in browsers:
+        browser.visit(lambda request: request.session.update({"basket": ["apple"]}))
+        browser.visit(sign_in(alice))
+    [warned] = [record for record in caplog.records if record.name == "sojourn"]
+    assert warned.levelname == "WARNING"
+    assert "run manage.py sojourn_partition" in warned.getMessage()
+    call_command("sojourn_partition", stdout=io.StringIO())
+    assert parts(alias) == {"undated": 2}
+    for browser in browsers:
+        answer = browser.visit(lambda request: request.session["basket"][0])
+        assert answer.content == b"apple"
 
 
 def test_without_an_absolute_timeout_it_is_refused(make: Callable[..., Site]) -> None:
@@ -143,12 +156,43 @@ def test_on_another_database_it_is_refused(make_site: Any) -> None:
         site.saved(number=1)
 
 
-def test_sojourn_partition_says_what_it_needs(
-    make: Callable[..., Site], change_settings: Callable[..., None]
+def test_checks_of_the_database_say_that_the_table_is_not_partitioned(
+    make: Callable[..., Site], alias: str
 ) -> None:
     make()
-    with pytest.raises(CommandError, match=r"set SOJOURN\['PARTITION_BY'\] = 'day' first"):
+    assert check_table(databases=[alias]) == []
+    make(**PARTITIONED)
+    [message] = check_table(databases=[alias])
+    assert message.id == "sojourn.W015"
+    assert "manage.py sojourn_partition" in str(message.hint)
+    call_command("sojourn_partition", stdout=io.StringIO())
+    assert check_table(databases=[alias]) == []
+
+
+def test_the_table_may_be_partitioned_before_the_setting_is_there(
+    make: Callable[..., Site], alias: str
+) -> None:
+    site = make()
+    before = site.saved(number=1)
+    out = io.StringIO()
+    call_command("sojourn_partition", stdout=out)
+    assert out.getvalue().splitlines()[1].startswith("Set SOJOURN['PARTITION_BY'] = 'day' and restart")
+    site.saved(number=2)
+    assert parts(alias) == {"undated": 2}
+    site = make(**PARTITIONED)
+    assert site.stored(before.session_key) == {"number": 1}
+    site.saved(number=3)
+    assert parts(alias).pop("undated") == 2
+    assert len(parts(alias)) == 2
+
+
+def test_sojourn_partition_says_what_it_needs(
+    make: Callable[..., Site], make_site: Any, change_settings: Callable[..., None]
+) -> None:
+    make_site("db")
+    with pytest.raises(CommandError, match="needs PostgreSQL, and this is sqlite"):
         call_command("sojourn_partition")
+    make()
     change_settings(SESSION_ENGINE="sojourn.django.backends.signed_cookies", SOJOURN={})
     with pytest.raises(CommandError, match="keeps no table"):
         call_command("sojourn_partition")

@@ -351,13 +351,66 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
         SQLStore("postgresql://127.0.0.1/nowhere", **{"partition_by": "day"} | options)
 
 
-def test_a_table_without_partitions_says_what_to_do(world: World) -> None:
-    world.store()
+def test_a_table_not_yet_partitioned_is_used_as_it_is_and_the_log_says_so_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = begun(world.manager(world.store(), absolute_timeout=None), a=1)
     store = SQLStore(world.url, table=world.table, partition_by="day", clock=world.clock)
-    for call in (lambda: store.create(dated(world, 3)), store.purge):
-        with pytest.raises(ConfigurationError, match=r"not partitioned: call create_table\(\)"):
-            call()
-    store.close()
+    world.stores.append(store)
+    manager = world.manager(store)
+    with caplog.at_level(logging.WARNING, logger="sojourn"):
+        sessions = [begun(manager, number=number) for number in range(3)]
+        other = begun(manager, a=2)
+        for session in (before, other):
+            session.renew()
+            manager.commit(session)
+    assert len(caplog.messages) == 1
+    assert "manage.py sojourn_partition" in caplog.text
+    assert all(session.record and day_of(session.record.key) is None for session in sessions)
+    store.create_table()
+    assert world.filled() == {"undated": 5}
+    assert [manager.open(session.token)["number"] for session in sessions] == [0, 1, 2]
+    begun(manager, a=3)
+    assert world.filled() == {"undated": 5, "20260104": 1}
+
+
+def test_a_renewal_may_be_what_finds_the_table_not_partitioned(world: World) -> None:
+    session = begun(world.manager(world.store(), absolute_timeout=None), a=1)
+    manager = world.manager(SQLStore(world.url, table=world.table, partition_by="day", clock=world.clock))
+    session.renew()
+    manager.commit(session)
+    assert session.record is not None
+    assert day_of(session.record.key) is None
+    assert manager.open(session.token)["a"] == 1
+    manager.store.close()
+
+
+def test_D6_a_table_not_yet_partitioned_is_purged_row_by_row(world: World) -> None:
+    world.store().create(new_record(world.clock, lives=1))
+    store = SQLStore(world.url, table=world.table, partition_by="day", clock=world.clock)
+    world.stores.append(store)
+    world.clock.advance(2)
+    assert store.purge() == 1
+
+
+def test_D6_a_partitioned_table_is_purged_by_stores_that_know_nothing_of_it(world: World) -> None:
+    world.partitioned().create(dated(world, 3, lives=1))
+    store = world.store()
+    store.create(new_record(world.clock, lives=1))
+    world.clock.advance(2)
+    assert store.purge() == 2
+
+
+def test_D6_a_large_day_is_counted_in_several_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sojourn.stores.sql.partitions._COUNTED", 2)
+    store = world.partitioned()
+    for in_days in (0, 0, 0, 0, 1, 1, 1):
+        store.create(dated(world, in_days, lives=1))
+    store.create(living := dated(world, 1, lives=10 * DAYS))
+    world.clock.advance(3 * DAYS)
+    assert store.purge() == 4
+    assert world.filled() == {"20260102": 4}
+    assert store.load(living.key) is not None
 
 
 def test_an_address_may_ask_for_it(world: World) -> None:

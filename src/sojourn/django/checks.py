@@ -17,6 +17,7 @@ from sojourn.stores.sql.statements import TABLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sojourn.django.database import DatabaseStore
     from sojourn.operations.check import Finding
 
 __all__ = ["check_deployment", "check_settings", "check_table"]
@@ -34,6 +35,12 @@ NO_TABLE: Final = Kind(
     severity=Severity.WARNING,
     title="The database has no table for sessions",
     happens="Every page that has a session is an error 500.",
+)
+NOT_PARTITIONED: Final = Kind(
+    id="sojourn.W015",
+    severity=Severity.WARNING,
+    title="The table of sessions is not partitioned, although PARTITION_BY is set",
+    happens="Sessions are kept in it as it is, and removed row by row.",
 )
 
 #: Warnings that concern whoever tries something out, too: a weak secret, sessions in process memory.
@@ -75,10 +82,18 @@ def check_table(databases: Sequence[str] | None = None, **_: object) -> list[che
     except DatabaseError:
         return []  # as others will say
     if is_there:
-        return []
+        return _not_partitioned(getattr(store, "origin", store))
     command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
     what = f"The database {alias!r} has no table for sessions: run {command}."
     return [_message(NO_TABLE.found(what, where="DATABASES", corrected=command))]
+
+
+def _not_partitioned(store: DatabaseStore) -> list[checks.CheckMessage]:
+    if store.partition_by is None or store.is_partitioned():
+        return []
+    what = f"The table of sessions in the database {store.alias!r} is not partitioned by day."
+    command = "manage.py sojourn_partition  # then restart the site"
+    return [_message(NOT_PARTITIONED.found(what, where="DATABASES", corrected=command))]
 
 
 def _is_always_said(finding: Finding) -> bool:

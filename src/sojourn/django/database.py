@@ -23,6 +23,7 @@ from django.db.transaction import TransactionManagementError
 from sojourn.errors import ConfigurationError, StoreUnavailableError
 from sojourn.stores.sql.faults import LONGEST_PAUSE, TRIES, is_deadlock, is_missing_table
 from sojourn.stores.sql.operations import Operations
+from sojourn.stores.sql.partitions import Partitions
 from sojourn.stores.sql.requests import Change, Read, TakenError, Transaction
 from sojourn.stores.sql.statements import DIALECTS, Statements
 
@@ -143,13 +144,14 @@ class DatabaseStore(Operations):
     def partition(self) -> bool:
         """Partition the table by day, unless it is; return whether it was not.
 
-        Raises ``ConfigurationError`` if the store was made without ``partition_by`` or there is no table.
+        Stores without ``partition_by`` go on with it as before.  Raises ``ConfigurationError`` if there is no
+        table, or no PostgreSQL.
         """
-        if self.partition_by is None:
-            raise ConfigurationError(
-                "set SOJOURN['PARTITION_BY'] = 'day' first: that is what finds the sessions"
-            )
-        return self._run(self._partition())
+        return self._run(Partitions(self._statements).partition())
+
+    def is_partitioned(self) -> bool:
+        """Whether the table is, whatever the store was made with.  One read."""
+        return self._run(Partitions(self._statements).are_found())
 
     # Inside
 

@@ -65,8 +65,6 @@ class Operations:
         if partition_by not in (None, "day"):
             raise ConfigurationError(f"partition_by={partition_by!r} is unknown; give 'day' or None")
         self._statements = statements
-        #: ``"day"`` if sessions are kept by the day that their tokens name; the manager asks.
-        self.partition_by = partition_by
         self._partitions = None if partition_by is None else Partitions(statements)
         #: The day on which sweeping looked for days that are over.
         self._looked_on = 0
@@ -75,9 +73,17 @@ class Operations:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._created = 0
 
+    @property
+    def partition_by(self) -> str | None:
+        """``"day"`` if sessions are kept by the day that their tokens name; the manager asks.
+
+        ``None``, too, once a table that was to be partitioned was found not to be.
+        """
+        return "day" if self._partitions is not None and self._partitions.are_there else None
+
     def _create(self, record: Record) -> Steps[Version]:
-        if self._partitions is not None:
-            yield from self._partitions.make_room(record.key)
+        if not (yield from self._has_room(record)):
+            raise DuplicateKeyError("create: the table is not partitioned by day; create with a new token")
         version = Version.first()
         now = self._clock.now()
         values = _row(record, version)
@@ -166,8 +172,8 @@ class Operations:
         return bool(hit)
 
     def _move(self, old_key: str, expected_version: Version, record: Record) -> Steps[Version]:
-        if self._partitions is not None:
-            yield from self._partitions.make_room(record.key)
+        if not (yield from self._has_room(record)):
+            raise ConflictError("move: the table is not partitioned by day; move to a new token")
         version = Version.first()
         now = self._clock.now()
         old, values = _digest(old_key), _row(record, version)
@@ -246,6 +252,10 @@ class Operations:
         return [_record(row) for row in rows]
 
     # Inside
+
+    def _has_room(self, record: Record) -> Steps[bool]:
+        """See that there is a partition for the record; return whether its key may be stored."""
+        return self._partitions is None or (yield from self._partitions.make_room(record.key))
 
     def _write(self, change: Change, record: Record, now: int) -> Steps[int]:
         """Write a record whose subject may be new to it, within the cap; return how many rows that were."""

@@ -55,8 +55,13 @@ _PARTS: Final = """
     WHERE i.inhparent = to_regclass('{table}')
 """
 
-#: One read of a whole part: how many records there are, and how many of them live.
-_COUNT: Final = "SELECT count(*), count(*) FILTER (WHERE {expires} > ?) FROM {table}"
+#: One read of the records of a part after a key: how many they are, how many live, and their last key.
+_COUNT: Final = """
+    SELECT count(*), count(*) FILTER (WHERE {expires} > ?), max(encode(lookup_key, 'hex') COLLATE "C")
+    FROM (SELECT * FROM {table} WHERE lookup_key > ? ORDER BY lookup_key LIMIT ?) AS counted
+"""
+#: How many it counts: each read is to end within the store's timeout, however large the part is.
+_COUNTED: Final = 10_000
 
 #: Removes a part, with all that is in it.
 _DROP: Final = "DROP TABLE IF EXISTS {table}"
@@ -96,6 +101,8 @@ class Partitions:
     """The parts of one table, as one process knows them."""
 
     statements: Statements
+    #: Whether the table has parts, as far as is known; one that has none yet is used as it is.
+    are_there: bool = True
     #: Days for which there are parts, as far as is known.
     _days: frozenset[int] = frozenset()
     #: Whose turn it is to be swept.
@@ -105,7 +112,8 @@ class Partitions:
         """Refuse what cannot be.  Raises ``ConfigurationError``."""
         if self.statements.dialect != "postgresql":
             raise ConfigurationError(
-                f"partition_by='day' needs PostgreSQL, and this is {self.statements.dialect}: leave it out"
+                "partition_by='day' (in Django, SOJOURN['PARTITION_BY']) needs PostgreSQL, and this is "
+                f"{self.statements.dialect}: leave it out"
             )
         if len(self.statements.table) > _LONGEST_NAME:
             raise ConfigurationError(
@@ -118,6 +126,8 @@ class Partitions:
 
         Not those of days that are over soon: all that is in them goes at once.
         """
+        if not self.are_there:
+            return [self.statements]
         soon = now // DAY + 1
         names = ["undated", "default", *(_name(day) for day in sorted(self._days) if day > soon)]
         return [self._of(name) for name in names]
@@ -128,17 +138,19 @@ class Partitions:
         self._turn += 1
         return parts[self._turn % len(parts)]
 
-    def make_room(self, key: str) -> Steps[None]:
+    def make_room(self, key: str) -> Steps[bool]:
         """See that the day which ``key`` names has a part, and some days after it; asks once for all of them.
 
-        What fails leaves the record to the default part, and is logged.  Raises ``ConfigurationError`` if the
-        table has no parts.
+        What fails leaves the record to the default part, and is logged.  Return whether ``key`` may be
+        stored: one that names a day may not while the table has no parts, for then it could not be given any.
         """
         day = day_of(key)
         if day is None or day in self._days:
-            return
+            return True
         wanted = range(day, day + _AHEAD + 1)
         there = yield from self._there()
+        if not self.are_there:
+            return False
         failure: str | None = None
         for missing in sorted(set(wanted) - there):
             try:
@@ -153,6 +165,7 @@ class Partitions:
             logger.warning("sessions that end on %s have no partition of their own: %s", _date(day), failure)
             there |= {day}  # said once
         self._days = there
+        return True
 
     def drop_ended(self, now: int) -> Steps[int]:
         """Remove the parts of days that are over and in which nobody lives; return how many records went.
@@ -166,9 +179,9 @@ class Partitions:
             if (day + 1) * DAY + _GRACE > now:
                 break
             part = self._of(_name(day))
-            [(records, living)] = yield Read(part.written(_COUNT), (now,))
-            if living:
-                continue  # signed in again since the token was made
+            records = yield from self._count_dead(part, now)
+            if records is None:
+                continue  # somebody signed in again since the token was made
             for _ in range(_TRIES):
                 try:
                     yield self._alone(part.written(_DROP))
@@ -186,24 +199,44 @@ class Partitions:
 
         The table becomes the part of the keys that name no day: nothing is copied, and nobody has to wait.
         """
-        if (yield Read(self.statements.written(_PARTS), ())):
+        if (yield from self.are_found()):
             return False
         yield self._alone(*map(self._text, _PROMISE))
         yield Change(self._text(_CHECK), ())
         yield self._alone(*map(self._text, _PARTITION), *_settings(self._of("default")))
+        self.are_there = True
         return True
+
+    def are_found(self) -> Steps[bool]:
+        """Return whether the table has parts."""
+        return bool((yield Read(self.statements.written(_PARTS), ())))
 
     # Inside
 
+    def _count_dead(self, part: Statements, now: int) -> Steps[int | None]:
+        """Return how many records a part has, or ``None`` if one of them lives."""
+        dead, counted, last = 0, _COUNTED, b""
+        while counted == _COUNTED:
+            [(counted, living, key)] = yield Read(part.written(_COUNT), (now, last, _COUNTED))
+            if living:
+                return None
+            dead += counted
+            last = bytes.fromhex(key or "")
+        return dead
+
     def _there(self) -> Steps[frozenset[int]]:
-        """Return the days that have parts."""
+        """Return the days that have parts; that the table has none is said once."""
         table = self.statements.table
         names = {name for (name,) in (yield Read(self.statements.written(_PARTS), ()))}
-        if f"{table}_undated" not in names:
-            raise ConfigurationError(
-                f"the table {table} is not partitioned: call create_table() once, or in Django run "
-                "manage.py sojourn_partition"
-            )
+        were_there, self.are_there = self.are_there, f"{table}_undated" in names
+        if not self.are_there:
+            if were_there:
+                logger.warning(
+                    "the table %s is not partitioned by day, so sessions are kept in it as it is: "
+                    "call create_table() once, or in Django run manage.py sojourn_partition, then restart",
+                    table,
+                )
+            return frozenset()
         dates = (name.removeprefix(f"{table}_") for name in names)
         return frozenset((date.fromisoformat(text) - _EPOCH).days for text in dates if text.isdecimal())
 

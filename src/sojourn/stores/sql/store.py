@@ -53,7 +53,8 @@ class SQLStore(OnEngine):
 
     ``partition_by="day"``, on PostgreSQL: the sessions that end on one day at the latest lie in one
     partition, which goes as a whole when the day is over; no row is deleted one by one.  Tokens then name
-    that day, so the manager needs an absolute timeout.  The database's role has to be the table's owner.
+    that day, so the manager needs an absolute timeout.  The database's role has to be the table's owner.  A
+    table that is not partitioned (see :meth:`create_table`) is used as it is, and the log says so.
 
     Each operation is one statement, so atomic and one round trip; what takes more is said at each.  A
     statement that a deadlock undid is tried again, and a read whose connection was lost.

@@ -36,3 +36,5 @@ class Command(BaseCommand):
         except SessionError as error:
             raise CommandError(str(error)) from error
         self.stdout.write("The table is partitioned by day now." if done else "It is partitioned already.")
+        if origin.partition_by is None:
+            self.stdout.write("Set SOJOURN['PARTITION_BY'] = 'day' and restart the site, so that it is used.")
