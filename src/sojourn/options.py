@@ -31,8 +31,8 @@ class SojournSettings:
     #: cannot say it: a Cluster, Sentinels without django-redis, a memcached with larger items.  Such as
     #: ``"redis+cluster://10.0.0.1:6379/"``.  By default they are those of the alias ``SESSION_CACHE_ALIAS``.
     STORE: str | None = None
-    #: Alias, in ``DATABASES``, of the database of the ``db`` and ``cached_db`` engines; by default
-    #: the one that routers choose.
+    #: Alias, in ``DATABASES``, of the database of the ``db`` and ``cached_db`` engines, and of ``cache`` on
+    #: ``DatabaseCache``; by default the one that routers choose.
     DATABASE: str | None = None
     #: Seconds after sign-in at which a session ends whatever happens; ``None``: no such limit.
     ABSOLUTE_TIMEOUT: int | None = None

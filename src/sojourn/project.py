@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "DATABASE_CACHE",
     "DJANGOS",
     "DJANGO_REDIS",
     "ELSEWHERE",
@@ -28,13 +29,14 @@ ENGINES: Final = ("cache", "cached_db", "db", "embedded", "file", "signed_cookie
 
 _CACHES: Final = "django.core.cache.backends"
 LOCMEM: Final = f"{_CACHES}.locmem.LocMemCache"
+DATABASE_CACHE: Final = f"{_CACHES}.db.DatabaseCache"
 PYMEMCACHE: Final = f"{_CACHES}.memcached.PyMemcacheCache"
 PYLIBMC: Final = f"{_CACHES}.memcached.PyLibMCCache"
 REDIS: Final = f"{_CACHES}.redis.RedisCache"
 DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
 
 #: The backends sessions can be kept in, or in what is derived from them.
-KNOWN: Final = frozenset({LOCMEM, PYMEMCACHE, PYLIBMC, REDIS, DJANGO_REDIS})
+KNOWN: Final = frozenset({LOCMEM, DATABASE_CACHE, PYMEMCACHE, PYLIBMC, REDIS, DJANGO_REDIS})
 
 #: Backends that are no more, and what took their place.
 GONE: Final = {
@@ -45,14 +47,10 @@ GONE: Final = {
     "redis_cache.backends.single.RedisCache": REDIS,
 }
 
-#: Backends that keep no sessions of ours, why, and the engine that does.
+#: Backends that keep no sessions of ours, and why; the embedded engine does.
 ELSEWHERE: Final = {
-    f"{_CACHES}.db.DatabaseCache": ("a database keeps them better without a cache between", "db"),
-    f"{_CACHES}.filebased.FileBasedCache": (
-        "one file keeps them better than a folder of pickles",
-        "embedded",
-    ),
-    f"{_CACHES}.dummy.DummyCache": ("it keeps nothing", "embedded"),
+    f"{_CACHES}.filebased.FileBasedCache": "one file keeps them better than a folder of pickles",
+    f"{_CACHES}.dummy.DummyCache": "it keeps nothing",
 }
 
 #: What messages of stores call the setting of the time they have.

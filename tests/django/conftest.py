@@ -45,7 +45,7 @@ from sojourn.clock import SystemClock
 from sojourn.django import engine as engines
 from sojourn.testing import FakeClock
 from tests.django.databases import entry_for, sessions_in
-from tests.django.servers import DATABASES, database_of, on_servers
+from tests.django.servers import DATABASES, IN_CACHES, database_of, on_servers
 from tests.django.site import ENGINES, Site
 from tests.django.wire import KINDS, OURS, Wire
 
@@ -94,7 +94,7 @@ def make_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
             stack.close()
             fixture = DATABASES[database]
             where = tmp_path / "db.sqlite3" if fixture is None else request.getfixturevalue(fixture)
-            stack.enter_context(sessions_in(entry_for(where)))
+            alias = stack.enter_context(sessions_in(entry_for(where)))
         engine = "cache" if servers else name.partition(" on ")[0]
         chosen: dict[str, Any] = {
             "SESSION_ENGINE": f"sojourn.django.backends.{engine}",
@@ -104,6 +104,8 @@ def make_site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
         override = override_settings(**chosen | on_them | more)
         override.enable()
         overrides.append(override)
+        if name in IN_CACHES:
+            call_command("createcachetable", database=alias, verbosity=0)
         return Site(name, tmp_path, servers)
 
     yield make

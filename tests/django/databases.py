@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Router", "entry_for", "sessions_in"]
 
-#: Ours, and Django's.
-APPS = ("sojourn", "sessions")
+#: Ours, and Django's; the last is that of its caches, which is no app.
+APPS = ("sojourn", "sessions", "django_cache")
 
 _numbers = itertools.count()
 
@@ -78,7 +78,7 @@ def sessions_in(entry: dict[str, Any], *, alias: str | None = None) -> Iterator[
                 call_command("migrate", label, database=alias, verbosity=0)
         with connections[alias].cursor() as cursor:
             for table in connections[alias].introspection.table_names(cursor):
-                if table in ("sojourn_session", "django_session"):
+                if table in ("sojourn_session", "django_session", "django_cache"):
                     cursor.execute(f"DELETE FROM {table}")
         yield alias
     finally:

@@ -31,6 +31,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "signed_cookies": ("SessionTestsMixin", "SessionMiddlewareTests"),
 }
 _IN_A_DATABASE = ("db", "cached_db")
+DATABASE_CACHE = "django.core.cache.backends.db.DatabaseCache"
 
 
 def main(folder: str, engine: str, more: str) -> None:
@@ -63,11 +64,16 @@ def configure(folder: str, engine: str, temporary: Path, more: dict[str, Any]) -
         "SOJOURN": {"COOKIE_REVOCATIONS": f"sqlite://{temporary}/ended.sqlite3"},
         "USE_TZ": False,
     }
-    if engine in _IN_A_DATABASE:
+    chosen |= more
+    if is_in_a_database(engine, chosen):
         chosen["INSTALLED_APPS"].append("sojourn.django")
-    settings.configure(**chosen | more)
+    settings.configure(**chosen)
     sys.path.insert(0, folder)
     django.setup()
+
+
+def is_in_a_database(engine: str, chosen: dict[str, Any]) -> bool:
+    return engine in _IN_A_DATABASE or DATABASE_CACHE in repr(chosen.get("CACHES"))
 
 
 def test_classes() -> set[str]:
@@ -85,7 +91,8 @@ def suite(engine: str) -> unittest.TestSuite:
     module: Any = import_module("sessions_tests.tests")
     backend = import_module(settings.SESSION_ENGINE).SessionStore
     tests = unittest.TestSuite()
-    case = TestCase if engine in _IN_A_DATABASE else SimpleTestCase  # may it use the database?
+    may_use_it = is_in_a_database(engine, {"CACHES": settings.CACHES})
+    case = TestCase if may_use_it else SimpleTestCase
     for name in CLASSES[engine]:
         theirs = getattr(module, name)
         bases = (theirs,) if issubclass(theirs, case) else (theirs, case)

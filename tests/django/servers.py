@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CACHED",
     "DATABASES",
+    "DATABASE_CACHE",
     "DJANGO_REDIS",
     "HAS_PYLIBMC",
+    "IN_CACHES",
     "PYLIBMC",
     "PYMEMCACHE",
     "REDIS",
@@ -37,6 +39,7 @@ class Keeper(Protocol):
 #: Settings, and the servers they name.
 Made: TypeAlias = tuple[dict[str, Any], Sequence[Keeper]]
 
+DATABASE_CACHE = "django.core.cache.backends.db.DatabaseCache"
 PYMEMCACHE = "django.core.cache.backends.memcached.PyMemcacheCache"
 PYLIBMC = "django.core.cache.backends.memcached.PyLibMCCache"
 REDIS = "django.core.cache.backends.redis.RedisCache"
@@ -117,6 +120,13 @@ CACHED: dict[str, tuple[str, str]] = {
     "cached_db on redis and mariadb": ("redis", "db on mariadb"),
 }
 
+#: Databases that ``CACHES`` names, by ``DatabaseCache``: the database as above.
+IN_CACHES: dict[str, str] = {
+    "cache on db": "db",
+    "cache on postgresql": "db on postgresql",
+    "cache on mariadb": "db on mariadb",
+}
+
 
 def sites(*names: str) -> list[ParameterSet]:
     """Return the sites of these names as parameters of a test, which asks for the servers they need."""
@@ -130,19 +140,23 @@ def fixtures_of(name: str) -> list[str]:
     """Return the fixtures with the servers that the site of that name needs."""
     if name in CACHED:
         return [fixture for part in CACHED[name] for fixture in fixtures_of(part)]
-    fixture = SERVERS[name][0] if name in SERVERS else DATABASES.get(name)
+    fixture = SERVERS[name][0] if name in SERVERS else DATABASES.get(IN_CACHES.get(name, name))
     return [] if fixture is None else [fixture]
 
 
 def database_of(name: str) -> str | None:
     """Return the site's database, by its name in ``DATABASES``; ``None`` if it has none."""
-    return CACHED[name][1] if name in CACHED else name if name in DATABASES else None
+    if name in CACHED:
+        return CACHED[name][1]
+    return IN_CACHES.get(name, name if name in DATABASES else None)
 
 
 def on_servers(name: str, request: pytest.FixtureRequest) -> Made:
     """Return the settings of a site of that name, and the servers; none for one in this process."""
     if name in CACHED:  # the sessions themselves are in the database
         return on_servers(CACHED[name][0], request)[0], ()
+    if name in IN_CACHES:
+        return _cache(BACKEND=DATABASE_CACHE, LOCATION="django_cache"), ()
     if name not in SERVERS:
         return {}, ()
     fixture, settings_on = SERVERS[name]

@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from sojourn.django import arevoke_sessions, revoke_sessions, sessions_of
 from sojourn.errors import StoreUnavailableError
-from tests.django.servers import CACHED, DATABASES, HAS_PYLIBMC, sites
+from tests.django.servers import CACHED, DATABASES, HAS_PYLIBMC, IN_CACHES, sites
 from tests.django.site import Browser, Site, sign_in, sign_out
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ ON_SERVERS = ["redis", "django-redis", "django-redis, JSON, compressed"]
 #: Sites that take over from Django's engine of the same name and know whose sessions they have; memcached
 #: knows not.
 with_index = pytest.mark.parametrize(
-    "site", sites("cache", "file", *DATABASES, *CACHED, *ON_SERVERS), indirect=True
+    "site", sites("cache", "file", *DATABASES, *CACHED, *IN_CACHES, *ON_SERVERS), indirect=True
 )
 
 
 @pytest.fixture(
     params=sites(
-        *("cache", "file", *DATABASES, *CACHED, *ON_SERVERS, "memcached", "memcached nodes"),
+        *("cache", "file", *DATABASES, *CACHED, *IN_CACHES, *ON_SERVERS, "memcached", "memcached nodes"),
         *["pylibmc"] * HAS_PYLIBMC,
     )
 )

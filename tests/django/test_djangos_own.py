@@ -77,6 +77,7 @@ OF_OTHER_ENGINES: dict[str, str] = {
         *(name for name in CLASSES if name != "cached_db"),
         *list(DATABASES)[1:],
         *CACHED,
+        "cache on db",
         "memcached",
         "memcached nodes",
         "redis",

@@ -253,6 +253,37 @@ def test_another_cache_under_Djangos_cache_engine_is_no_error(backend: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("missing", "expected"),
+    [(None, []), ("INSTALLED_APPS", ["sojourn.E010"]), ("DATABASES", ["sojourn.E011"])],
+)
+def test_a_cache_in_a_database_needs_what_a_database_needs(missing: str | None, expected: list[str]) -> None:
+    given_ = {
+        "SESSION_ENGINE": "sojourn.django.backends.cache",
+        "CACHES": {"default": {"BACKEND": f"{_CACHES}.db.DatabaseCache", "LOCATION": "django_cache"}},
+        "INSTALLED_APPS": ["sojourn.django"],
+        "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}},
+    }
+    if missing is not None:
+        given_[missing] = type(given_[missing])()
+    found = findings(Settings(given=given_))
+    assert [finding.id for finding in found if finding.severity is Severity.ERROR] == expected
+
+
+def test_whoever_keeps_sessions_in_a_cache_in_a_database_is_told_to_add_the_app() -> None:
+    given_ = {
+        "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
+        "CACHES": {"default": {"BACKEND": f"{_CACHES}.db.DatabaseCache", "LOCATION": "django_cache"}},
+    }
+    [finding] = [finding for finding in findings(Settings(given=given_)) if finding.id == "sojourn.I002"]
+    assert finding.corrected.splitlines() == [
+        'SESSION_ENGINE = "sojourn.django.backends.cache"',
+        'INSTALLED_APPS = [*INSTALLED_APPS, "sojourn.django"]',
+    ]
+    assert "nobody is signed out" in finding.what
+    assert "manage.py migrate" in finding.what
+
+
+@pytest.mark.parametrize(
     ("location", "mended"),
     [
         ("redis://10.0.0.1:6379/0", None),

@@ -591,6 +591,19 @@ DATABASES = {{"default": {{
     postgresql.sql("DROP DATABASE live WITH (FORCE)")
 
 
+def test_the_command_asks_the_database_of_a_cache(tmp_path: Path) -> None:
+    path = tmp_path / "db.sqlite3"
+    source = f"""
+SESSION_ENGINE = "sojourn.django.backends.cache"
+CACHES = {{"default": {{"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}}}}
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": {str(path)!r}}}}}
+"""
+    code, found = check(tmp_path, source)
+    assert (code, [finding["id"] for finding in found["findings"]]) == (1, ["sojourn.E103"])
+    create_table(f"sqlite:///{path}")
+    assert check(tmp_path, source)[0] == 0
+
+
 def test_the_command_asks_a_database_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "db.sqlite3"
     source = f"""

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
 from sojourn.operations.check import Kind, Settings, Severity, findings
+from sojourn.project import OURS
 from sojourn.stores.sql.statements import TABLE
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_deployment", "check_settings", "check_table"]
 
-_IN_A_TABLE: Final = ("sojourn.django.backends.db", "sojourn.django.backends.cached_db")
+#: Engines that may keep sessions in a table; ``cache`` where ``CACHES`` names a database.
+_IN_A_TABLE: Final = tuple(f"{OURS}{name}" for name in ("cache", "cached_db", "db"))
 
 CANNOT_START: Final = Kind(
     id="sojourn.E001",
@@ -70,12 +72,12 @@ def check_deployment(**_: object) -> list[checks.CheckMessage]:
 
 @checks.register(checks.Tags.database)
 def check_table(databases: Sequence[str] | None = None, **_: object) -> list[checks.CheckMessage]:
-    """Warn that ``db`` or ``cached_db`` has no table yet; for ``manage.py check --database default``."""
+    """Warn that an engine in a database has no table yet; for ``manage.py check --database default``."""
     if settings.SESSION_ENGINE not in _IN_A_TABLE or _cannot_start():
         return []
     store = import_module(settings.SESSION_ENGINE).SessionStore.get_engine().manager.store
-    alias = getattr(store, "origin", store).alias
-    if alias not in (databases or ()):
+    alias = getattr(getattr(store, "origin", store), "alias", None)
+    if alias is None or alias not in (databases or ()):
         return []
     try:
         is_there = TABLE in connections[alias].introspection.table_names()

@@ -145,7 +145,7 @@ class DjangoTable(DjangoEngine):
 class DjangoCache:
     """Django's cache engine, on the alias that ``SESSION_CACHE_ALIAS`` names.
 
-    Another server is asked in a thread of its own, once for each session that is taken over.
+    What may keep a task waiting is asked in a thread, once for each session that is taken over.
     """
 
     def __init__(self, given: SojournSettings) -> None:
@@ -178,9 +178,9 @@ class DjangoCache:
 
     async def aload(self, token: str) -> Mapping[str, Any] | None:
         """See :meth:`load`."""
-        if self._cache.is_local:
+        if self._cache.thread_sensitive is None:
             return self.load(token)
-        return await sync_to_async(self.load, thread_sensitive=False)(token)
+        return await sync_to_async(self.load, thread_sensitive=self._cache.thread_sensitive)(token)
 
     def delete(self, token: str) -> None:
         """Delete the session of ``token``."""
@@ -188,10 +188,10 @@ class DjangoCache:
 
     async def adelete(self, token: str) -> None:
         """See :meth:`delete`."""
-        if self._cache.is_local:
+        if self._cache.thread_sensitive is None:
             self.delete(token)
         else:
-            await sync_to_async(self.delete, thread_sensitive=False)(token)
+            await sync_to_async(self.delete, thread_sensitive=self._cache.thread_sensitive)(token)
 
 
 #: One of those to adopt from.

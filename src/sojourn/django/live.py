@@ -14,6 +14,7 @@ from sojourn.django.conf import sojourn_settings
 from sojourn.errors import SessionError, StoreUnavailableError
 from sojourn.operations.check.live import Database, NotAskedError, Servers, live_findings
 from sojourn.operations.check.live.addresses import place_at
+from sojourn.project import DATABASE_CACHE
 from sojourn.stores.sql.statements import DIALECTS, TABLE
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ def _servers(project: Settings) -> Iterator[Place]:
     if alias is None:
         kind, arguments = store_at(str(given.STORE), given)
     else:
-        kind, arguments = store_in(cache_entry(alias), given)
+        entry = cache_entry(alias)
+        if entry.backend == DATABASE_CACHE:
+            return  # a table: below
+        kind, arguments = store_in(entry, given)
     if kind != "memory":
         yield Servers(
             kind=cast("Literal['memcached', 'valkey']", kind),

@@ -1,4 +1,4 @@
-"""``SESSION_ENGINE = "sojourn.django.backends.cache"``: memcached, Redis or Valkey, or process memory.
+"""``SESSION_ENGINE = "sojourn.django.backends.cache"``: memcached, Redis or Valkey, a database or memory.
 
 Where ``CACHES`` says; ``SESSION_CACHE_ALIAS`` names the alias, as for Django's engine of this name.
 """
@@ -10,14 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
+from django.core.cache import caches
 from django.core.signals import request_started
 
+from sojourn.django.backends import db
 from sojourn.django.backends.base import SojournSession
 from sojourn.django.caches import cache_entry, store_at, store_in
 from sojourn.django.conf import sojourn_settings
 from sojourn.django.engine import Engine, Place, engine_at
 from sojourn.errors import ConfigurationError
-from sojourn.project import LOCMEM
+from sojourn.project import DATABASE_CACHE, LOCMEM
 from sojourn.stores.from_url import open_async_store, open_store
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 
@@ -49,6 +51,10 @@ class SessionStore(SojournSession):
         entry = cache_entry(settings.SESSION_CACHE_ALIAS)
         if entry.backend == LOCMEM:
             return engine_at(("memory", str(entry.location)), partial(_in_memory, entry), like="cache")
+        if entry.backend == DATABASE_CACHE:
+            db.SessionStore.get_model_class()  # or the error that says what a table takes
+            cache: Any = caches[entry.alias]
+            return db.engine_in(db.database_of(cache.cache_model_class), like="cache")
         where = (entry.backend, repr(entry.location), repr(entry.options), entry.key_prefix)
         return engine_at(where, partial(_in_cache, entry), like="cache")
 

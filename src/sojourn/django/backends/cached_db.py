@@ -19,7 +19,7 @@ from sojourn.django.conf import sojourn_settings
 from sojourn.django.database import AsyncDatabaseStore
 from sojourn.django.engine import Engine, Place, engine_at
 from sojourn.errors import ConfigurationError
-from sojourn.project import LOCMEM
+from sojourn.project import DATABASE_CACHE, LOCMEM
 from sojourn.stores.cached import AsyncCachedStore, CachedStore
 from sojourn.stores.from_url import open_async_store, open_store
 
@@ -37,6 +37,11 @@ logger = logging.getLogger("sojourn")
 _PATIENCE: Final = 0.5
 #: What comes after the prefix of the ``cache`` engine, whose sessions may be in the same cache.
 _COPIES: Final = "copy/"
+#: Caches that copies of sessions are not put into.
+_WHY_NOT: Final = {
+    LOCMEM: "is the memory of one process: what another one saves or ends would not be known here",
+    DATABASE_CACHE: "is a table in a database, which answers no sooner than the one with the sessions",
+}
 
 
 class SessionStore(db.SessionStore):
@@ -59,7 +64,7 @@ class SessionStore(db.SessionStore):
             repr(entry.options),
             entry.key_prefix,
         )
-        if entry.backend == LOCMEM:
+        if entry.backend in _WHY_NOT:
             return engine_at(where, partial(_open_uncached, alias, entry), like="cached_db")
         opened = partial(_open, alias, cache=partial(store_in, entry), named=f"CACHES[{entry.alias!r}]")
         return engine_at(where, opened, like="cached_db")
@@ -67,10 +72,10 @@ class SessionStore(db.SessionStore):
 
 def _open_uncached(alias: str, entry: CacheEntry, given: SojournSettings) -> Place:
     logger.warning(
-        "CACHES[%r] is the memory of one process: what another one saves or ends would not be known here, so "
-        "no session is copied there and all come from the database. Name a memcached or Redis, or use "
-        "SESSION_ENGINE = 'sojourn.django.backends.db'",
+        "CACHES[%r] %s, so no session is copied there and all come from the database. Name a memcached or "
+        "Redis, or use SESSION_ENGINE = 'sojourn.django.backends.db'",
         entry.alias,
+        _WHY_NOT[entry.backend],
     )
     return db.place_in(alias, given)
 

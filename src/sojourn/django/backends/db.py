@@ -6,7 +6,7 @@ Takes two steps more: ``"sojourn.django"`` in ``INSTALLED_APPS``, and ``manage.p
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sojourn.django.conf import SojournSettings
 
-__all__ = ["SessionStore", "database_of", "place_in"]
+__all__ = ["SessionStore", "database_of", "engine_in", "place_in"]
 
 
 class SessionStore(SojournSession):
@@ -32,8 +32,7 @@ class SessionStore(SojournSession):
     @classmethod
     def get_engine(cls) -> Engine:
         """Return the engine of the configured database."""
-        alias = database_of(cls.get_model_class())
-        return engine_at(("database", alias), partial(place_in, alias), like="db")
+        return engine_in(database_of(cls.get_model_class()), like="db")
 
     @classmethod
     def get_model_class(cls) -> type[Model]:
@@ -51,7 +50,7 @@ class SessionStore(SojournSession):
         return Session
 
 
-def database_of(model: type[Model]) -> str:
+def database_of(model: type[Any]) -> str:
     """Return the database to read and write: a replica may not have yet what a load has to find."""
     alias = sojourn_settings().DATABASE
     if alias is None:
@@ -61,6 +60,11 @@ def database_of(model: type[Model]) -> str:
             f"SOJOURN['DATABASE'] is {alias!r}, but DATABASES has no {alias!r}: add it, or name one it has"
         )
     return alias
+
+
+def engine_in(alias: str, *, like: str) -> Engine:
+    """Return the engine of the table in the database ``alias``; ``like`` as for ``engine_at``."""
+    return engine_at(("database", alias, like), partial(place_in, alias), like=like)
 
 
 def place_in(alias: str, given: SojournSettings) -> Place:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CacheEntry", "cache_entry"]
 
 _EXAMPLES: Final = {PYMEMCACHE: "127.0.0.1:11211", REDIS: "redis://127.0.0.1:6379/0"}
+_EMBEDDED: Final = f"{OURS}embedded"
 
 _ADDRESS: Final = re.compile(r"[\w.-]+:\d+")
 _PLAIN: Final = re.compile("[0-9A-Za-z_.-]{0,24}")
@@ -114,26 +114,21 @@ def _known(alias: str, named: str, location: object) -> str:
     except ImportError as error:
         raise ImproperlyConfigured(
             f"CACHES[{alias!r}] names {named!r}, which cannot be imported ({error}): correct or install it, "
-            f"or use SESSION_ENGINE = {_engine('embedded')!r}"
+            f"or use SESSION_ENGINE = {_EMBEDDED!r}"
         ) from error
     ancestors = [f"{ancestor.__module__}.{ancestor.__qualname__}" for ancestor in backend.__mro__]
     for ancestor in ancestors:
         if ancestor in KNOWN:
             return ancestor
-    reason, engine = next(
+    reason = next(
         (ELSEWHERE[ancestor] for ancestor in ancestors if ancestor in ELSEWHERE),
-        ("it is not known what it promises", "embedded"),
+        "it is not known what it promises",
     )
     raise ImproperlyConfigured(
         f"sessions cannot be kept in CACHES[{alias!r}], a {named!r}: {reason}; use "
-        f"SESSION_ENGINE = {_engine(engine)!r}, or another alias in SESSION_CACHE_ALIAS, or give the address "
+        f"SESSION_ENGINE = {_EMBEDDED!r}, or another alias in SESSION_CACHE_ALIAS, or give the address "
         "of a server, such as SOJOURN = {'STORE': 'valkey://127.0.0.1:6379/0', 'ADOPT': None}"
     )
-
-
-def _engine(name: str) -> str:
-    """Return the engine of that name, or the embedded one if there is none yet."""
-    return OURS + (name if find_spec(OURS + name) is not None else "embedded")
 
 
 def _shown(backend: str, location: object) -> str:

@@ -7,6 +7,7 @@ does not answer.
 
 from __future__ import annotations
 
+import base64
 import zlib
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from sojourn.django.caches.entry import cache_entry
 from sojourn.errors import ConfigurationError
-from sojourn.project import DJANGO_REDIS, LOCMEM, PYLIBMC, PYMEMCACHE, REDIS
+from sojourn.project import DATABASE_CACHE, DJANGO_REDIS, LOCMEM, PYLIBMC, PYMEMCACHE, REDIS
 from sojourn.token import Token
 from sojourn.values import MAX_SIZE, SerializerCodec
 
@@ -37,8 +40,13 @@ class Pickled(bytes):
 class FormerCache(Protocol):
     """A cache that Django's engine kept sessions in.  Either call raises whatever the driver raises."""
 
-    #: Whether it is in this process, so that nobody waits.
-    is_local: bool
+    @property
+    def thread_sensitive(self) -> bool | None:
+        """Whether it is asked in the thread of the request's database work, as ``sync_to_async`` takes it.
+
+        ``None``: in any thread, for it is in this process and nobody waits.
+        """
+        ...
 
     def load(self, key: str) -> Any:
         """Return what is under Django's ``key``: a :class:`Pickled`, or what another serializer makes of it.
@@ -82,13 +90,13 @@ def _name(cache: Any, key: str) -> str:
 class _OnServers:
     """Any cache that is asked over a socket."""
 
-    is_local = False
+    thread_sensitive = False
 
 
 class _LocMem:
     """``LocMemCache``."""
 
-    is_local = True
+    thread_sensitive = None
 
     def __init__(self, alias: str, _: float) -> None:
         self._alias = alias
@@ -102,6 +110,45 @@ class _LocMem:
 
     def delete(self, key: str) -> None:
         caches[self._alias].delete(key)
+
+
+class _InDatabase:
+    """``DatabaseCache``.  In the database it is written to: a replica may not know yet."""
+
+    thread_sensitive = True
+
+    def __init__(self, alias: str, _: float) -> None:
+        self._alias = alias
+        self._exists: bool | None = None  # not looked yet
+
+    def load(self, key: str) -> Any:
+        cache, connection = self._opened()
+        if not self._table_exists(cache, connection):
+            return None
+        quote, now = connection.ops.quote_name, timezone.now().replace(microsecond=0)
+        statement = (
+            f"SELECT {quote('value')} FROM {quote(cache._table)} "  # noqa: S608, SLF001 - a name of the project's
+            f"WHERE {quote('cache_key')} = %s AND {quote('expires')} > %s"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [_name(cache, key), connection.ops.adapt_datetimefield_value(now)])
+            row = cursor.fetchone()
+        return None if row is None else Pickled(base64.b64decode(row[0]))
+
+    def delete(self, key: str) -> None:
+        cache, connection = self._opened()
+        if self._table_exists(cache, connection):
+            cache.delete(key)
+
+    def _opened(self) -> tuple[Any, Any]:
+        cache: Any = caches[self._alias]
+        return cache, connections[router.db_for_write(cache.cache_model_class)]
+
+    def _table_exists(self, cache: Any, connection: Any) -> bool:
+        """Whether ``createcachetable`` was ever run, which is asked once in the life of the process."""
+        if self._exists is None:
+            self._exists = cache._table in connection.introspection.table_names()  # noqa: SLF001
+        return self._exists
 
 
 # --- memcached ---------------------------------------------------------------------------------------
@@ -261,6 +308,7 @@ def _loads_of(serializer: Any) -> Callable[[bytes], Any]:
 
 _FORMER: Final[Mapping[str, Callable[[str, float], FormerCache]]] = {
     LOCMEM: _LocMem,
+    DATABASE_CACHE: _InDatabase,
     PYMEMCACHE: _PyMemcache,
     PYLIBMC: _PyLibMC,
     REDIS: _Redis,

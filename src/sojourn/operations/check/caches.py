@@ -154,11 +154,11 @@ def cache_keeps_nothing(settings: Settings) -> Iterator[Finding]:
     backend = str(settings.cache.get("BACKEND"))
     if backend not in ELSEWHERE or not (settings.is_ours or backend == _DUMMY):
         return
-    reason, engine = ELSEWHERE[backend]
     yield KEEPS_NOTHING.found(
-        f"Sessions are to be kept in CACHES[{shown(settings.cache_alias)}], {shown(backend)}, but {reason}.",
+        f"Sessions are to be kept in CACHES[{shown(settings.cache_alias)}], {shown(backend)}, but "
+        f"{ELSEWHERE[backend]}.",
         where=settings.where("CACHES"),
-        corrected=assignment("SESSION_ENGINE", f"{OURS}{engine}"),
+        corrected=assignment("SESSION_ENGINE", f"{OURS}embedded"),
     )
 
 

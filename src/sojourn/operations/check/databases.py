@@ -56,7 +56,7 @@ CONNECTIONS_ARE_NOT_KEPT: Final = Kind(
 
 
 def database_is_missing(settings: Settings) -> Iterator[Finding]:
-    """Find the ``db`` or ``cached_db`` engine without a database."""
+    """Find an engine that keeps sessions in a database without one."""
     engine = settings.database.get("ENGINE")
     is_part = not any(name in settings for name in ("DATABASES", "ROOT_URLCONF", "SESSION_ENGINE"))
     if is_part or settings.database_alias is None or engine not in (None, "", _DUMMY):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from sojourn.operations.check.finding import Kind, Severity
 from sojourn.operations.check.secrets import assignment, shown
 from sojourn.operations.check.settings import SESSION_MIDDLEWARE
-from sojourn.project import DJANGOS, ELSEWHERE, ENGINES, GONE, KNOWN, LOCMEM, OURS
+from sojourn.project import DATABASE_CACHE, DJANGOS, ELSEWHERE, ENGINES, GONE, KNOWN, LOCMEM, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,8 +147,8 @@ def djangos_engine(settings: Settings) -> Iterator[Finding]:
     backend = str(settings.cache.get("BACKEND", "")) if settings.kind == "cache" else ""
     if backend and backend not in {*KNOWN, *ELSEWHERE, *GONE}:
         return  # what a cache of the project's own promises is not known
-    kind = ELSEWHERE[backend][1] if backend in ELSEWHERE else settings.kind
-    in_a_table = kind in ("db", "cached_db")
+    kind = "embedded" if backend in ELSEWHERE else settings.kind
+    in_a_table = kind in ("db", "cached_db") or backend == DATABASE_CACHE
     lines = [assignment("SESSION_ENGINE", f"{OURS}{kind}")]
     if in_a_table and "sojourn.django" not in settings.apps:
         lines.append(settings.adding_app("sojourn.django"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sojourn.operations.check.secrets import assignment
-from sojourn.project import DJANGOS, ENGINES, LOCMEM, OURS, PYMEMCACHE
+from sojourn.project import DATABASE_CACHE, DJANGOS, ENGINES, LOCMEM, OURS, PYMEMCACHE
 
 __all__ = ["DJANGO", "HORIZON", "SESSION_MIDDLEWARE", "Settings"]
 
@@ -125,7 +125,8 @@ class Settings:
     @property
     def database_alias(self) -> str | None:
         """The alias of the database that has sessions, if no router says otherwise; ``None``: none has."""
-        if self.kind not in ("db", "cached_db"):
+        in_cache = self.is_ours and self.kind == "cache" and self.cache.get("BACKEND") == DATABASE_CACHE
+        if self.kind not in ("db", "cached_db") and not in_cache:
             return None
         return str((self.options.get("DATABASE") if self.is_ours else None) or "default")
 
