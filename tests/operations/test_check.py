@@ -328,6 +328,33 @@ def test_a_missing_comma_is_shown_where_it_belongs(
     assert finding.corrected == mended
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("SECRET_KEY = hunter2!x", "SECRET_KEY = …"),
+        ("SECRET_KEY = hunter2'", "SECRET_KEY = …'…"),
+        ("X = {'PASSWORD': 'a'hunter2', 'PORT': 1}", "X = {'…': '…'…'…'…'…"),
+        ("X = {'PASSWORD' hunter2!x}", "X = {'……'…"),
+        ("LOCATION = redis://:hunter2@10.0.0.1:6379", "LOCATION = redis://…@10.0.0.1:6379"),
+    ],
+)
+def test_a_secret_without_its_quotes_is_not_shown(
+    line: str, told: str, diagnose: Callable[..., list[Finding]]
+) -> None:
+    [finding] = diagnose(line)
+    assert finding.id == "sojourn.E002"
+    assert finding.what.endswith(f": {told}")
+
+
+def test_a_secret_that_is_taken_for_a_name_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "settings.py"
+    file.write_text("DATABASES = {\n    'PASSWORD': hunter2,\n}\nA = missing\n", "utf-8")
+    assert read(str(file)).unread == (
+        f"{file}:1: a name there is unknown",
+        f"{file}:4: there is no missing",
+    )
+
+
 def test_another_mistake_of_syntax_is_shown_with_what_Python_says(
     diagnose: Callable[..., list[Finding]],
 ) -> None:

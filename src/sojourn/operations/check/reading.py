@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import traceback
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.errors import ConfigurationError
 from sojourn.operations.check.finding import Finding, Kind, Severity
-from sojourn.operations.check.secrets import without_secrets
+from sojourn.operations.check.secrets import names_secret, without_secrets
 from sojourn.operations.check.settings import DJANGO, HORIZON, Settings
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ImportError):
         return f"cannot import {error.name or 'a module'}; run the check where the project runs"
     if isinstance(error, NameError):
-        return f"there is no {error.name}"
+        line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+        return "a name there is unknown" if names_secret(line) else f"there is no {error.name}"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return type(error).__name__

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["HIDDEN", "assignment", "shown", "without_secrets"]
+__all__ = ["HIDDEN", "assignment", "names_secret", "shown", "without_secrets"]
 
 #: What stands in the place of a secret.
 HIDDEN: Final = "…"
@@ -19,6 +19,10 @@ _PLAIN: Final = re.compile(r"[\w.,:/+\[\] -]*")
 _LITERAL: Final = re.compile(r"""(?P<quote>['"])(?P<text>.*?)(?P=quote)|['"].*""")
 _DOTTED: Final = re.compile(r"[a-z_]\w*(\.\w+)+")
 _HARMLESS: Final = re.compile(rf"[A-Z][A-Z_]+|{_DOTTED.pattern}|default|[\w.-]+:\d{{1,5}}")
+#: What of code is no text: a secret, perhaps, without its quotes.
+_BARE: Final = re.compile(rf"[^\s'\"{HIDDEN},:=(){{}}\[\]]+")
+_COMMENT: Final = re.compile(r"\s*#[^'\"]*$")
+_BARE_USER_INFO: Final = re.compile(r"//\S*@")
 #: The setting below which anything may be, under names that drivers chose.
 _ANYTHING: Final = "OPTIONS"
 _INDENT: Final = "    "
@@ -34,12 +38,18 @@ def assignment(name: str, value: object) -> str:
     return f"{name} = {_literal(name, value)}"
 
 
+def names_secret(line: str) -> bool:
+    """Whether a line of source says that it has a secret."""
+    return _SECRET_NAME.search(line) is not None
+
+
 def without_secrets(line: str) -> str:
     """Return a line of source with every text hidden that may be a secret: all but names and addresses.
 
-    In a line that names a secret, all.
+    In a line that names a secret, all, and what stands there without quotes, for some may be forgotten.
     """
-    harmless = None if _SECRET_NAME.search(line) else _HARMLESS
+    named = _SECRET_NAME.search(line)
+    harmless = None if named else _HARMLESS
 
     def hidden(match: re.Match[str]) -> str:
         text = match["text"]
@@ -47,7 +57,12 @@ def without_secrets(line: str) -> str:
             return match[0]
         return f"{match[0][0]}{HIDDEN}{match['quote'] or ''}"  # without a quote, it has no end
 
-    return _LITERAL.sub(hidden, line)
+    if named is None:
+        return _BARE_USER_INFO.sub(f"//{HIDDEN}@", _LITERAL.sub(hidden, line))
+    at = next((place for place in range(named.end(), len(line)) if line[place] in "=:"), named.end() - 1) + 1
+    name, value = (_LITERAL.sub(hidden, part) for part in (line[:at], line[at:]))
+    is_bare = _BARE.search(_COMMENT.sub("", value)) is not None
+    return name + (_BARE.sub(HIDDEN, value) if is_bare else value)
 
 
 def _literal(name: str, value: object, indent: str = "") -> str:
