@@ -15,6 +15,7 @@ import pytest
 from sojourn.errors import ConfigurationError, ConflictError, SessionGoneError, StoreUnavailableError
 from sojourn.keyring import Keyring
 from sojourn.manager import Manager
+from sojourn.record import dated_key
 from sojourn.stores.cached import AsyncCachedStore, CachedStore
 from sojourn.stores.cached.item import OUTDATED, TOMBSTONE, Copy, decode, encode
 from sojourn.stores.memcached import MemcachedStore
@@ -291,6 +292,14 @@ def test_each_request_costs_the_round_trips_of_the_budget(passed: int, budget: d
         request()
         counted[name] = sum(pair.trips)
     assert counted == budget
+
+
+def test_sessions_that_end_on_one_day_do_not_make_each_other_forget_their_copies(pair: Pair) -> None:
+    records = [pair.kept(key=dated_key(f"{number:064x}", 20_000)) for number in range(100)]
+    pair.forget()
+    for record in records:
+        pair.store.delete(record.key)
+    assert pair.trips == (100, 100)  # a process knows where its copies lie: one write buries each
 
 
 def test_in_a_transaction_a_save_takes_the_place_of_the_refill_before_it() -> None:

@@ -38,7 +38,7 @@ MOST_TRIES: Final = 8
 #: Milliseconds by which the clocks of machines may differ.
 _TOLERANCE: Final = 5_000
 _SLOTS: Final = 4096
-_DIGITS: Final = 3  # hexadecimal digits of a key that number a slot
+_DIGITS: Final = 3  # hexadecimal digits at a key's end that number a slot: those that name a day begin alike
 
 #: How the cache says that somebody else was faster.
 _LOST: Final = (ConflictError, DuplicateKeyError, SessionGoneError)
@@ -249,8 +249,8 @@ class Copies(Generic[StoreT]):
         return answer
 
     def _remember(self, key: str, token: Version | None) -> None:
-        self._slots[int(key[:_DIGITS], 16)] = key, token
+        self._slots[int(key[-_DIGITS:], 16)] = key, token
 
     def _seen_last(self, key: str) -> Version | None:
-        owner, token = self._slots[int(key[:_DIGITS], 16)]
+        owner, token = self._slots[int(key[-_DIGITS:], 16)]
         return token if owner == key else None
