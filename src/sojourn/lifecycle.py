@@ -56,6 +56,8 @@ _CHASES: Final = 10
 _PURGE_BATCH: Final = 100
 #: Dead records a second, at most: what the others hardly notice (docs: *A million sessions*).
 PURGE_RATE: Final = 5_000.0
+#: Seconds, a hundred years: days that tokens name have four digits.
+_LONGEST_DATED: Final = 36_500 * 86_400
 
 StoreT = TypeVar("StoreT", Store, AsyncStore)
 
@@ -144,6 +146,11 @@ class SessionSteps(Generic[StoreT]):
             raise ConfigurationError(
                 "partition_by='day' keeps sessions by the day on which they end at the latest, so there has "
                 "to be one: set absolute_timeout (in Django, SOJOURN['ABSOLUTE_TIMEOUT'])"
+            )
+        if self._dates_tokens and (self.policy.absolute_timeout or 0) > _LONGEST_DATED:
+            raise ConfigurationError(
+                f"partition_by='day' has no day that is {self.policy.absolute_timeout} s away: set "
+                f"absolute_timeout (in Django, SOJOURN['ABSOLUTE_TIMEOUT']) to at most {_LONGEST_DATED}"
             )
         self._adoption: Adoption[StoreT] | None = None
         if former is not None:

@@ -337,6 +337,16 @@ def test_without_an_absolute_timeout_it_is_refused(world: World) -> None:
         world.manager(world.partitioned(), absolute_timeout=None)
 
 
+def test_an_absolute_timeout_beyond_the_days_that_tokens_can_name_is_refused(world: World) -> None:
+    with pytest.raises(ConfigurationError, match="to at most 3153600000"):
+        world.manager(world.partitioned(), absolute_timeout=10**10)
+    manager = world.manager(world.partitioned(), absolute_timeout=36_500 * 86_400)
+    session = manager.open(None)
+    session["number"] = 1
+    manager.commit(session)
+    assert manager.open(session.token)["number"] == 1
+
+
 def test_it_is_refused_elsewhere_than_on_postgresql(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="needs PostgreSQL, and this is sqlite"):
         SQLStore(f"sqlite:///{tmp_path / 'sessions.db'}", partition_by="day")
