@@ -25,10 +25,12 @@ from sojourn.errors import (
 )
 from sojourn.manager import AsyncCookieManager, CookieManager
 from sojourn.policy import EXPIRY_KEY, Action
-from sojourn.record import Record, Version
+from sojourn.record import Record, Version, dated_key
+from sojourn.recording import Recorder
+from sojourn.session import Session
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore
 from sojourn.testing import AsyncFaultyStore, Fail, FaultyStore, Meanwhile
-from sojourn.token import key_for
+from sojourn.token import key_for, new_token
 from tests.core.sites import OLD_SECRET, SECRET, answer, drive
 
 if TYPE_CHECKING:
@@ -753,6 +755,17 @@ async def test_what_does_not_fit_moves_to_the_store_and_back_and_stays_the_same_
     assert begun is not None
     assert again.record is not None
     assert again.record.created_at == begun.created_at
+
+
+def test_a_session_that_another_engine_keeps_by_the_day_is_told_from_others_of_that_day(make: Any) -> None:
+    cookies: Cookies = make(spills=True)
+    now, recorder = cookies.clock.now(), cookies.manager._spill_recorder
+    token = new_token(20_000)
+    record = Recorder.write(
+        recorder, token, Session(recorder.codec), {}, source=None, now=now, idle_timeout=HOUR
+    )
+    lineage, _ = recorder.read_with_lineage(token, record, now=now)
+    assert dated_key("f" * 64, 20_000)[:12] not in lineage.id.hex()
 
 
 async def test_a_request_under_way_still_finds_the_session_that_went_back(spilling: Cookies) -> None:

@@ -44,7 +44,7 @@ class SpillRecorder(Recorder):
             return None
         packed = encodings.pop(_KEY, None)
         if packed is None:
-            return Lineage(id=bytes.fromhex(record.key)[:ID_LENGTH], latest=record.idle_deadline), encodings
+            return Lineage(id=bytes.fromhex(record.key)[-ID_LENGTH:], latest=record.idle_deadline), encodings
         session_id, generation, epoch, latest = _FIELDS.unpack(packed)
         return Lineage(id=session_id, generation=generation, epoch=epoch, latest=latest), encodings
 
