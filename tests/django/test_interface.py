@@ -34,6 +34,15 @@ def test_every_public_name_of_djangos_session_is_there(site: Site) -> None:
     assert missing == set()
 
 
+def test_subclasses_get_and_set_the_key_as_with_djangos(site: Site) -> None:
+    saved = site.saved(number=1)
+    session: Any = site.session()
+    assert session._get_session_key() is None
+    session._set_session_key(saved.session_key)
+    assert session._get_session_key() == session.session_key == saved.session_key
+    assert session["number"] == 1
+
+
 def test_the_mapping(site: Site) -> None:
     session = site.session()
     session["a"] = 1

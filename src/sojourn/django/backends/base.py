@@ -124,6 +124,12 @@ class SojournSession(SessionBase):
     def _session_key(self, value: str | None) -> None:
         self._key = Token(value) if value is not None and len(value) >= _SHORTEST_KEY else None
 
+    def _get_session_key(self) -> str | None:
+        return self._key
+
+    def _set_session_key(self, value: str | None) -> None:
+        self._session_key = value
+
     @property
     def _session_cache(self) -> Session:
         if self._opened is None:
