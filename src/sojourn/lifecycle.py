@@ -147,7 +147,7 @@ class SessionSteps(Generic[StoreT]):
                 "partition_by='day' keeps sessions by the day on which they end at the latest, so there has "
                 "to be one: set absolute_timeout (in Django, SOJOURN['ABSOLUTE_TIMEOUT'])"
             )
-        if self._dates_tokens and (self.policy.absolute_timeout or 0) > _LONGEST_DATED:
+        if self._dates_tokens() and (self.policy.absolute_timeout or 0) > _LONGEST_DATED:
             raise ConfigurationError(
                 f"partition_by='day' has no day that is {self.policy.absolute_timeout} s away: set "
                 f"absolute_timeout (in Django, SOJOURN['ABSOLUTE_TIMEOUT']) to at most {_LONGEST_DATED}"
