@@ -15,10 +15,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 from sojourn.clock import SystemClock
 from sojourn.errors import StoreTimeoutError, StoreUnavailableError
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore
+from sojourn.stores.valkey.nodes import Node
+from sojourn.stores.valkey.routing import ClusterRoutes
 from sojourn.testing.records import new_record
 from tests.servers.proxy import FAULTS, Fault, Proxy
 from tests.servers.valkey import Cluster, Sentinels, Valkey, wait_until
@@ -450,6 +453,21 @@ async def test_F5_a_primary_that_hangs_is_replaced_by_sentinels_and_nobody_waits
 ) -> None:
     """Likewise; the Sentinel that is asked first hangs with it."""
     await _survives(new_sentinels, new_sentinels.servers[0], hangs_too=new_sentinels.sentinels[:1])
+
+
+def test_F5_that_a_node_is_gone_is_not_forgotten_when_another_refuses_something() -> None:
+    gone, full = Node(None, "gone", 6379), Node(None, "full", 6379)
+    routes = ClusterRoutes([gone, full])
+    first = routes.ask(b"key", "SET")
+    assert next(first).words == ("CLUSTER", "SLOTS")
+    assert first.send([[0, 16_383, [b"gone", 6379]]]).place == gone
+    second = routes.ask(b"key", "GET")
+    assert next(second).words == ("GET",)
+    with pytest.raises(StoreUnavailableError):
+        second.throw(StoreUnavailableError("it hung up"))
+    with pytest.raises(StoreUnavailableError, match="memory"):
+        first.throw(OutOfMemoryError("OOM"))
+    assert next(routes.ask(b"key", "GET")).words == ("CLUSTER", "SLOTS")
 
 
 PROBE = "5" * 64

@@ -109,7 +109,8 @@ class ClusterRoutes:
             except AskError as error:
                 node, asking = _redirection(error, node), True
             except ResponseError as error:
-                self._is_known = not isinstance(error, ReadOnlyError | MasterDownError)
+                if isinstance(error, ReadOnlyError | MasterDownError):
+                    self._is_known = False
                 raise refused(error, node) from error
             except NotSentError:
                 self._is_known = False
