@@ -18,7 +18,9 @@ try:
     )
     from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 except ImportError as error:
-    raise ImportError("SQLStore needs SQLAlchemy 2: pip install 'sojourn[sql]'") from error
+    raise ImportError(
+        "SQLStore needs SQLAlchemy 2: pip install 'sojourn[sql]', or '.[sql]' in a checkout of Sojourn"
+    ) from error
 
 from sojourn.errors import ConfigurationError, StoreTimeoutError, StoreUnavailableError
 from sojourn.project import TIMEOUT

@@ -13,7 +13,8 @@ try:
     import redis  # noqa: F401  # pyright: ignore[reportUnusedImport]
 except ImportError as error:  # pragma: no cover - the extra is installed where tests run
     raise ImportError(
-        "the Valkey store needs redis-py and its parser hiredis: pip install 'sojourn[redis]'"
+        "the Valkey store needs redis-py and its parser hiredis: pip install 'sojourn[redis]', or '.[redis]' "
+        "in a checkout of Sojourn"
     ) from error
 
 from sojourn.stores.valkey.aio import AsyncValkeyStore
