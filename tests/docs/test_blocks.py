@@ -61,6 +61,7 @@ def in_entry(server: PostgreSQL | MariaDB, **more: Any) -> str:
 SERVERS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "127.0.0.1:11211": ("memcached", lambda server: str(server.address)),
     "127.0.0.1:6379": ("valkey", lambda server: str(server.address)),
+    "10.0.0.5:6379": ("valkey", lambda server: str(server.address)),
     "10.0.0.1:6379,10.0.0.2:6379": ("valkey_cluster", lambda servers: ",".join(servers.addresses)),
     "10.0.0.1:26379,10.0.0.2:26379": ("valkey_sentinels", lambda servers: ",".join(servers.addresses)),
     _ENTRY.format("10.0.0.5", 5432): ("postgresql", in_entry),
