@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import import_module
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -223,6 +224,36 @@ def test_another_engine_or_several_can_be_named(make_site: Any, alice: User, tmp
         session["engine"] = engine
         session.save()
         assert site.stored(session.session_key) == {"engine": engine}
+
+
+@pytest.mark.parametrize(
+    ("former", "engine"),
+    [
+        pytest.param(
+            *case, id=" to ".join(case), marks=[mark for name in sites(*case) for mark in name.marks]
+        )
+        for case in [
+            *product(["memcached", "redis"], ["embedded", "db"]),
+            *product(["db"], ["embedded", "memcached", "redis"]),
+        ]
+    ],
+)
+def test_an_engine_of_another_kind_is_taken_over_from_and_signed_out_of(
+    former: str, engine: str, make_site: Any, alice: User, tmp_path: Path
+) -> None:
+    before = make_site(former)
+    keys = [signed_in_under_django(before, alice, basket=[1]) for _ in range(2)]
+    adopt = f"{DJANGO}.{'db' if former == 'db' else 'cache'}"
+    path = tmp_path / "private" / "sessions.sqlite3"
+    site = make_site(engine, SOJOURN={"PATH": path, "ADOPT": adopt})
+    browser, other = (Browser(token=key) for key in keys)
+    response = browser.visit(lambda request: f"{request.user} {request.session['basket']}")
+    assert response.content.decode() == "alice [1]"
+    browser.visit(sign_out)
+    assert site.stored(keys[0]) == {}
+    assert import_module(adopt).SessionStore().exists(keys[0]) is False
+    assert other.visit(lambda request: request.user).content == b"alice"
+    caches.close_all()
 
 
 def test_an_engine_that_does_not_exist_is_named(make_site: Any) -> None:
