@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +115,26 @@ async def test_F3_a_call_cancelled_while_the_connection_is_being_opened_takes_no
     assert await second is None
     assert first.cancelled()
     assert proxy.accepted == 1
+
+
+class _Request:
+    """What a web framework keeps in a context variable."""
+
+
+_request: ContextVar[_Request] = ContextVar("_request")
+
+
+async def test_a_connection_keeps_nothing_of_the_request_that_opened_it(store: Any) -> None:
+    async def view() -> weakref.ref[_Request]:
+        request = _Request()
+        _request.set(request)
+        assert await store.load(new_record(CLOCK).key) is None
+        return weakref.ref(request)
+
+    seen = await asyncio.create_task(view())
+    assert await store.load(new_record(CLOCK).key) is None  # another turn, so that callbacks are over
+    gc.collect()
+    assert seen() is None
 
 
 @pytest.mark.parametrize("kind", [AsyncMemcachedStore, AsyncValkeyStore])

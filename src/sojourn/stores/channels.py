@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from contextvars import Context
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -53,6 +54,8 @@ class Channel(asyncio.Protocol, Generic[T]):
         #: What this turn of the loop has to send.
         self._requests: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
+        #: The timer's: it would keep that of a request, with all that is in its context variables.
+        self._context = Context()
         self._spoilt = False
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._kept: object = None
@@ -91,7 +94,7 @@ class Channel(asyncio.Protocol, Generic[T]):
         """Look after those who wait.  Most have their replies by then: one timer serves many of them."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._look)
+        self._timer = self._loop.call_at(at, self._look, context=self._context)
 
     def _look(self) -> None:
         self._timer = None
@@ -180,7 +183,9 @@ class Shared(Generic[C]):
                 self._channel = None
             opening = self._opening
             if opening is None:
-                opening = self._opening = asyncio.ensure_future(self._open(until))
+                loop = asyncio.get_running_loop()
+                # Not in the request's context: the connection would keep it.
+                opening = self._opening = loop.create_task(self._open(until), context=Context())
                 opening.add_done_callback(self._opened)
             try:
                 async with asyncio.timeout_at(until):
