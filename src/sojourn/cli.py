@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from sojourn.operations.check.rendering import as_json, as_text
 from sojourn.operations.plan import ENGINES, Load, Node, needs_of, report
 from sojourn.operations.plan.sample import sampled
 from sojourn.operations.purge import RATE_HELP, purge, rate, store_purging
+from sojourn.store import Purge
 from sojourn.stores.from_url import open_store, parsed
 
 if TYPE_CHECKING:
@@ -190,11 +192,17 @@ def _purge(given: argparse.Namespace) -> int:
     kind, arguments = parsed(given.store)
     if kind == "sqlite" and not Path(arguments["path"]).exists():
         raise ConfigurationError(f"there is no file {arguments['path']}; check the address")
-    store = open_store(kind, arguments)
-    try:
-        return purge(store_purging(store), rate=given.rate, out=sys.stdout)
-    finally:
-        store.close()
+    with closing(open_store(kind, arguments)) as store:
+        if not isinstance(store, Purge):
+            store.load("0" * 64)  # so that it was there, at least
+            print(f"{type(store).__name__} has no need of it: expired sessions go by themselves")  # noqa: T201 - a command line talks
+            return _NOTHING
+        try:
+            return purge(store_purging(store), rate=given.rate, out=sys.stdout)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{error}. In a Django project, manage.py sojourn_purge knows where sessions are"
+            ) from error
 
 
 if __name__ == "__main__":

@@ -141,7 +141,8 @@ def test_D6_the_command_line_purges_the_store_at_an_address(
     [
         ("", "which store?"),
         ("sqlite:///nowhere/at/all.sqlite3", "there is no file /nowhere/at/all.sqlite3"),
-        ("memcached://127.0.0.1:1/", "has no need of it"),
+        ("memcached://127.0.0.1:1/", "memcached"),
+        ("redis://127.0.0.1:1/0", "127.0.0.1"),
         ("postgresql://postgres@127.0.0.1:1/sessions", "127.0.0.1"),
     ],
 )
@@ -152,6 +153,32 @@ def test_the_command_line_says_in_one_line_what_keeps_it_from_purging(
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("fixture", "template"),
+    [
+        pytest.param("memcached", "memcached://{}/", marks=pytest.mark.asks_for("memcached")),
+        pytest.param("valkey", "redis://{}/0", marks=pytest.mark.asks_for("valkey")),
+    ],
+)
+def test_a_server_that_removes_expired_sessions_itself_needs_no_purge_and_that_is_no_failure(
+    fixture: str, template: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["purge", template.format(request.getfixturevalue(fixture).address)]) == 0
+    assert "has no need of it: expired sessions go by themselves" in capsys.readouterr().out
+
+
+def test_the_database_of_a_django_project_is_purged_by_its_own_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "db.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE sojourn_session (x)")
+        connection.commit()
+    path.chmod(0o600)
+    assert main(["purge", f"sqlite://{path}"]) == 2
+    assert "manage.py sojourn_purge" in capsys.readouterr().err
 
 
 def test_ctrl_c_on_the_command_line_exits_with_130_and_no_traceback(store: EmbeddedStore) -> None:

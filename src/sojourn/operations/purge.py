@@ -9,10 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sojourn.errors import ConfigurationError
 from sojourn.lifecycle import PURGE_RATE, purge_steps
 from sojourn.steps import run
-from sojourn.store import Purge
 
 if TYPE_CHECKING:
     from sojourn.lifecycle import Tell
@@ -56,14 +54,7 @@ class Out(Protocol):
 
 
 def store_purging(store: Store) -> Purging:
-    """Return what purges ``store`` itself, without a manager.
-
-    Raises ``ConfigurationError`` if there is nothing to purge, as on servers that do it themselves.
-    """
-    if not isinstance(store, Purge):
-        raise ConfigurationError(
-            f"{type(store).__name__} has no need of it: expired sessions go by themselves"
-        )
+    """Return what purges ``store`` itself, which can (:class:`~sojourn.store.Purge`), without a manager."""
 
     def purging(*, rate: float | None, tell: Tell) -> int:
         return run(purge_steps(store, rate=rate, tell=tell))
