@@ -36,6 +36,9 @@ _NOT_CHECKED: Final = 2
 #: Octets of a session as JSON, if nobody says otherwise.
 _SESSION_SIZE: Final = 2_000
 
+#: What a number of users may end in.
+_UNITS: Final = {"k": 1_000, "K": 1_000, "M": 1_000_000}
+
 _LEVELS: Final = [str(severity) for severity in Severity]
 _FORMATS: Final = {"text": as_text, "json": as_json}
 
@@ -112,8 +115,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    """Return how many ``text`` says: ``100_000``, ``100k``, ``2.5M``."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
+    try:
+        return int(number) if not unit else round(float(number) * _UNITS[unit])
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, such as 100_000 or 100k") from error
+
+
 def _add_plan(plan: argparse.ArgumentParser) -> None:
-    plan.add_argument("--users", type=int, required=True, help="who are signed in at a time, such as 100_000")
+    plan.add_argument(
+        "--users", type=_count, required=True, help="who are signed in at a time, such as 100_000 or 100k"
+    )
     plan.add_argument("--sessions-per-user", type=float, default=1.0, help="default: 1")
     size = plan.add_mutually_exclusive_group()
     size.add_argument("--session-size", type=int, help="bytes of one as JSON; default: 2000")

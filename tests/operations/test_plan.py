@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from contextlib import closing
+from socket import create_connection
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ from sojourn.clock import SystemClock
 from sojourn.errors import ConfigurationError
 from sojourn.operations.plan import ENGINES, Load, Node, footprint, needs, needs_of
 from sojourn.operations.plan.footprint import FOOTPRINTS, Shape, total
+from sojourn.operations.plan.load import few
 from sojourn.operations.plan.sample import sampled
 from sojourn.record import Record, Version
 from sojourn.stores.cached import item as cached_item
@@ -33,6 +36,9 @@ from tests.servers.process import HOST, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.servers.memcached import Memcached
+    from tests.servers.valkey import Valkey
 
 SHARE = 0.15
 MEASURED: dict[str, Any] = json.loads((ROOT / "bench" / "scale" / "reference.json").read_text("utf-8"))
@@ -226,6 +232,64 @@ def test_a_session_too_large_for_a_cookie_is_said_to_spill() -> None:
     assert "spill" in large.notes[1]
 
 
+def test_a_session_too_large_for_an_item_is_planned_and_said_not_to_fit() -> None:
+    for engine in ("memcached", "cached_db"):
+        fitting, large = (
+            needs_of(engine, Load(users=200, requests=5, session_size=size), Node())
+            for size in (1_000_000, 2_000_000)
+        )
+        assert not any("does not fit" in note for note in fitting.notes)
+        [said] = [note for note in large.notes if "does not fit" in note]
+        assert "-I 2m" in said
+        assert large.memory.value > fitting.memory.value
+
+
+def test_what_is_too_much_is_said() -> None:
+    many = Load(users=1_000, requests=20_000)
+    for engine in ("embedded", "postgresql"):
+        [said] = [note for note in needs_of(engine, many, Node()).notes if note.startswith("Too much")]
+        assert "more than the 10,000 that one server is taken to carry (--node-operations)" in said
+    small = needs_of("memory", Load(users=1_000_000, requests=1), Node(memory=1 << 30))
+    [said] = [note for note in small.notes if note.startswith("Too much")]
+    assert "more than the 0.8 GiB that one server has for sessions (--node-memory)" in said
+
+
+def test_a_cache_before_the_database_says_what_it_saves_and_when_it_pays() -> None:
+    rarely, often = (
+        needs_of("cached_db", Load(users=1_000, requests=requests), Node()) for requests in (1, 1_000)
+    )
+    for need in (rarely, often):
+        assert "It pays where one session is read several times within 30 s" in need.notes[0]
+    assert "Of the operations 1 a second are the database's, which without a cache would have 1" in str(
+        rarely
+    )
+    assert "have 1,104" in str(often) or "have 1,100" in str(often)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0.0"), (0.000_165, "0.00016"), (0.1, "0.1"), (0.83, "0.8"), (1234, "1,234.0")]
+)
+def test_few_is_not_none(number: float, said: str) -> None:
+    assert few(number) == said
+
+
+@pytest.mark.parametrize(("users", "sessions"), [("10k", 10_000), ("2.5M", 2_500_000), ("1_000", 1_000)])
+def test_users_may_be_given_in_thousands_and_millions(
+    users: str, sessions: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--users", users, "--requests", "1"]) == 0
+    assert capsys.readouterr().out.startswith(f"{sessions:,} sessions of 2,000 bytes")
+
+
+@pytest.mark.parametrize("users", ["", "k", "10x", "many", "infk"])
+def test_users_that_are_no_number_are_refused_in_words(
+    users: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", f"--users={users}", "--requests", "1"])
+    assert "is no number, such as 100_000 or 100k" in capsys.readouterr().err
+
+
 # --- A sample -----------------------------------------------------------------------------------------
 
 
@@ -271,6 +335,35 @@ def test_a_sample_of_a_server_says_how_large_its_sessions_are(
     assert found.mean == pytest.approx(MEAN, rel=0.25 if fixture == "postgresql" else 0.02)
     assert found.largest == pytest.approx(3_000, rel=0.02)
     assert found.sessions >= len(SIZES)
+
+
+@pytest.mark.asks_for("memcached")
+def test_a_sample_of_memcached_counts_sessions_alone(memcached: Memcached) -> None:
+    prefix = f"of{secrets.token_hex(4)}:"
+    address = f"memcached://{memcached.address}/?key_prefix={prefix}"
+    with create_connection((HOST, memcached.port)) as theirs:
+        for number in range(4):
+            theirs.sendall(b"set :1:django.contrib.sessions.cache%d 0 60 1\r\nx\r\n" % number)
+            assert theirs.recv(64) == b"STORED\r\n"
+    with pytest.raises(ConfigurationError, match=r"no sessions of Sojourn's .* or give --session-size"):
+        sampled(address)
+    found = sampled(stored(address, [1_000] * 3))
+    assert found.sessions == 3
+    assert found.mean == pytest.approx(1_000, rel=0.01)
+
+
+@pytest.mark.asks_for("valkey")
+def test_a_sample_of_redis_counts_sessions_alone(valkey: Valkey) -> None:
+    prefix = f"of{secrets.token_hex(4)}:"
+    address = f"redis://{valkey.address}/0?key_prefix={prefix}"
+    with create_connection((HOST, valkey.port)) as theirs:
+        theirs.sendall(f"SET {prefix}:1:django.contrib.sessions.cache x\r\n".encode())
+        assert theirs.recv(64) == b"+OK\r\n"
+    with pytest.raises(ConfigurationError, match="no sessions of Sojourn's"):
+        sampled(address)
+    found = sampled(stored(address, [1_000] * 3))
+    assert found.sessions == 3
+    assert found.mean == pytest.approx(1_000, rel=0.01)
 
 
 def test_a_sample_of_a_file_is_taken_by_the_command(

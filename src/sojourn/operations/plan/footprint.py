@@ -18,7 +18,16 @@ from sojourn.stores.memory import RECORD_OVERHEAD
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["FOOTPRINTS", "MEMCACHED_AROUND", "REDIS_AROUND", "Part", "Shape", "memcached", "total"]
+__all__ = [
+    "FOOTPRINTS",
+    "MEMCACHED_AROUND",
+    "MEMCACHED_LARGEST",
+    "REDIS_AROUND",
+    "Part",
+    "Shape",
+    "memcached",
+    "total",
+]
 
 #: Octets of what is sealed beside a payload: a user and a browser label as long as they usually are.
 _USUAL_INFO: Final = OVERHEAD + len(
@@ -91,6 +100,8 @@ _ITEM_HEADER: Final = 48 + 8
 #: Octets of an item beside the content.
 MEMCACHED_AROUND: Final = _MEMCACHED_KEY + _MEMCACHED_HEAD + 2 + _ITEM_HEADER
 _PAGE: Final = 1 << 20
+#: Octets of the largest item, unless memcached is started with -I.
+MEMCACHED_LARGEST: Final = _PAGE
 _SMALLEST_CHUNK: Final = 96
 _LARGEST_CHUNK: Final = _PAGE // 2
 _FEWEST_BUCKETS: Final = 1 << 16
@@ -101,6 +112,7 @@ def memcached(shape: Shape, sessions: int) -> list[Part]:
     head = _MEMCACHED_KEY + _MEMCACHED_HEAD + 2
     item = head + shape.content + _ITEM_HEADER
     chunk = _memcached_chunk(item)
+    in_page = _PAGE // chunk
     return [
         Part("sealed session", shape.content, "payload, info, subject"),
         Part("key, head and line end", head, "stores/memcached/item.py"),
@@ -110,7 +122,7 @@ def memcached(shape: Shape, sessions: int) -> list[Part]:
             chunk - item,
             "memcached: classes from 96 octets, each 1.25 times the one before",
         ),
-        Part("end of the slab page", _PAGE / (_PAGE // chunk) - chunk, "memcached: pages of 1 MiB"),
+        Part("end of the slab page", _PAGE / in_page - chunk if in_page else 0, "memcached: pages of 1 MiB"),
         Part(
             "hash table",
             8 * _memcached_buckets(sessions) / max(1, sessions),

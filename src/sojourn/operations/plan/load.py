@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from sojourn.errors import ConfigurationError
 from sojourn.frozen import frozen
 from sojourn.operations.plan.footprint import Shape
 
-__all__ = ["Load"]
+__all__ = ["Load", "few"]
+
+_LEAST_WRITTEN_OUT: Final = 0.1
 
 
 @frozen()
@@ -66,3 +69,8 @@ class Load:
     def shape(self) -> Shape:
         """What a store is given for one session."""
         return Shape.of_session(self.session_size)
+
+
+def few(number: float) -> str:
+    """Return a number that may be small as people read it: ``1,234.5``, ``0.00017``."""
+    return f"{number:,.1f}" if number >= _LEAST_WRITTEN_OUT or not number else f"{number:.2g}"

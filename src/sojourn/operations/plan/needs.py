@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sojourn.frozen import frozen
 from sojourn.operations.plan import footprint
 from sojourn.operations.plan.footprint import FOOTPRINTS, Part, Shape, total
+from sojourn.operations.plan.load import few
 from sojourn.sealing import OVERHEAD
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Budget:
         return Figure(
             value,
             f"{reads:,.0f} reads × {self.read} + {load.modifying:,.0f} saves × {self.modified} + "
-            f"{load.logins:,.1f} sign-ins × {self.login} + as many sign-outs × {self.logout}",
+            f"{few(load.logins)} sign-ins × {self.login} + as many sign-outs × {self.logout}",
         )
 
 
@@ -156,6 +157,33 @@ def _nodes(engine: str, node: Node, *, memory: float, operations: float) -> Figu
     )
 
 
+def _too_much(engine: str, node: Node, *, memory: float, operations: float) -> tuple[str, ...]:
+    """Return what is more than the one server has that such an engine runs on."""
+    room, carried = node.memory * node.share_filled, node.operations or OPERATIONS[engine]
+    found = []
+    if memory > room:
+        found.append(
+            f"{_gib(memory)} of memory are more than the {_gib(room)} that one server has for sessions "
+            "(--node-memory)"
+        )
+    if operations > carried:
+        found.append(
+            f"{operations:,.0f} operations a second are more than the {carried:,.0f} that one server is "
+            "taken to carry (--node-operations)"
+        )
+    return tuple(f"Too much: {what}. Redis, memcached and cookies spread over servers." for what in found)
+
+
+def _too_large(content: int) -> tuple[str, ...]:
+    """Return that memcached refuses such a session, if it does."""
+    item = content + footprint.MEMCACHED_AROUND
+    if item <= footprint.MEMCACHED_LARGEST:
+        return ()
+    needed = -(-item // footprint.MEMCACHED_LARGEST)
+    what = f"A session of {content:,} B does not fit into an item, which has 1 MiB at most: start memcached"
+    return (f"{what} with -I {needed}m, or keep less in sessions.",)
+
+
 def _gib(size: float) -> str:
     return f"{size / (1 << 30):,.1f} GiB"
 
@@ -164,6 +192,7 @@ def _memory(engine: str, load: Load, node: Node) -> Needs:
     parts, each = _each(engine, load)
     memory = Figure(load.sessions * each, _times(load, each))
     operations = SINGLE.of(load)
+    excess = _too_much(engine, node, memory=memory.value, operations=operations.value)
     return Needs(
         engine=engine,
         memory=memory,
@@ -172,8 +201,8 @@ def _memory(engine: str, load: Load, node: Node) -> Needs:
         bandwidth=_NOTHING,
         nodes=Figure(1, "one process: no other sees its sessions"),
         parts=parts,
-        is_carried=_nodes(engine, node, memory=memory.value, operations=operations.value).value == 1,
-        notes=(),
+        is_carried=not excess,
+        notes=excess,
     )
 
 
@@ -185,7 +214,8 @@ def _on_servers(engine: str, load: Load, node: Node) -> Needs:
     if nodes.value > 1:
         operations = SEVERAL_NODES.of(load)
         nodes = _nodes(engine, node, memory=memory.value, operations=operations.value)
-    disk, notes = _NOTHING, ("One copy: a node that restarts has forgotten its share.",)
+    disk = _NOTHING
+    notes = ("One copy: a node that restarts has forgotten its share.", *_too_large(load.shape.content))
     if engine == "redis":
         on_disk = footprint.redis_on_disk(load.shape)
         disk = Figure(
@@ -227,6 +257,7 @@ def _on_disk(engine: str, load: Load, node: Node) -> Needs:
     )
     operations = SINGLE.of(load)
     bandwidth = _bandwidth(operations.value, load)
+    excess = _too_much(engine, node, memory=memory.value, operations=operations.value)
     if engine == "embedded":
         nodes, bandwidth = Figure(1, "one machine: all its workers share the file"), _NOTHING
     else:
@@ -239,8 +270,8 @@ def _on_disk(engine: str, load: Load, node: Node) -> Needs:
         bandwidth=bandwidth,
         nodes=nodes,
         parts=parts,
-        is_carried=_nodes(engine, node, memory=memory.value, operations=operations.value).value == 1,
-        notes=() if engine == "embedded" else ("A standby takes as much again.",),
+        is_carried=not excess,
+        notes=excess if engine == "embedded" else ("A standby takes as much again.", *excess),
     )
 
 
@@ -260,7 +291,11 @@ def _cached(engine: str, load: Load, node: Node) -> Needs:
     on_database = (
         lapsed * reads + load.modifying * (1 + lapsed) + load.logins * (SINGLE.login + SINGLE.logout)
     )
-    carried = node.operations or OPERATIONS[engine]
+    excess = _too_much(engine, node, memory=0, operations=on_database)
+    share = (
+        f"Of the operations {on_database:,.0f} a second are the database's, which without a cache would have "
+        f"{table.operations.value:,.0f}. It pays where one session is read several times within {_LEASE} s."
+    )
     memory = Figure(
         table.memory.value + copies * each,
         f"{table.memory.formula}; and {copies:,} copies × {each:,.0f} B: those of the last {_COPY_LIVES} s",
@@ -273,8 +308,8 @@ def _cached(engine: str, load: Load, node: Node) -> Needs:
         bandwidth=_bandwidth(operations.value, load),
         nodes=Figure(2, "one primary of the database and one cache"),
         parts=table.parts,
-        is_carried=on_database <= carried,
-        notes=(f"Of the operations {on_database:,.0f} a second are the database's.",),
+        is_carried=not excess,
+        notes=(share, *_too_large(copy.content), *excess),
     )
 
 
@@ -298,7 +333,7 @@ def _in_cookies(engine: str, load: Load, node: Node) -> Needs:
         memory=_NOTHING,
         disk=Figure(
             ended * each,
-            f"{load.logins:,.1f} sign-outs a second × {load.idle_timeout:,} s that their cookies live × "
+            f"{few(load.logins)} sign-outs a second × {load.idle_timeout:,} s that their cookies live × "
             f"{each:,.0f} B",
         ),
         operations=operations,

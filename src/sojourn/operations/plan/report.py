@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from sojourn.operations.plan.load import few
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,7 +32,7 @@ def as_text(
     asked = (
         f"{load.sessions:,} sessions of {load.session_size:,} bytes, idle for {load.idle_timeout:,} s at "
         f"most; {load.requests:,.0f} requests/s, {load.saves:.0%} of them saves; "
-        f"{load.logins:,.1f} sign-ins/s"
+        f"{few(load.logins)} sign-ins/s"
     )
     lines = [
         *([] if sample is None else [_sample(sample)]),
@@ -43,7 +45,7 @@ def as_text(
         ),
         "",
     ]
-    lines += [f"{need.engine}: {note}" for need in needs for note in (*need.notes, *_refusal(need))]
+    lines += [f"{need.engine}: {note}" for need in needs for note in need.notes]
     if formulas:
         for need in needs:
             lines += ["", need.engine]
@@ -77,10 +79,6 @@ def size(octets: float) -> str:
         octets /= _STEP
         unit += 1
     return f"{octets:,.1f} {_UNITS[unit]}" if unit else f"{octets:,.0f} B"
-
-
-def _refusal(need: Needs) -> list[str]:
-    return [] if need.is_carried else ["More than it can be given: take an engine that spreads over nodes."]
 
 
 def _row(need: Needs) -> tuple[str, ...]:

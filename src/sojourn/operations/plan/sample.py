@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.clock import SystemClock
 from sojourn.errors import ConfigurationError, StoreUnavailableError
 from sojourn.frozen import frozen
-from sojourn.operations.check.live.memcached import Memcached, item_sizes, quantile
+from sojourn.operations.check.live.memcached import Memcached, quantile
 from sojourn.operations.plan.footprint import MEMCACHED_AROUND, REDIS_AROUND, Shape
 from sojourn.sealing import OVERHEAD
 from sojourn.store import Scan
@@ -41,15 +43,18 @@ class Sample:
 def sampled(address: str) -> Sample:
     """Return the sizes of sessions in the store at ``address``.
 
-    At most 500 of them; on memcached of all items, by slab class.  Raises ``ConfigurationError`` if there are
-    none, and ``StoreUnavailableError``.
+    At most 500 of them, from each server.  Raises ``ConfigurationError`` if there are none, and
+    ``StoreUnavailableError``.
     """
     kind, arguments = parsed(address)
     ways = {"memcached": _on_memcached, "valkey": _on_valkey}
     sizes = sorted(ways.get(kind, _by_scanning)(kind, arguments))
     count = sum(number for _, number in sizes)
     if not count:
-        raise ConfigurationError("there are no sessions to take a sample of; give --session-size")
+        raise ConfigurationError(
+            "there are no sessions of Sojourn's to take a sample of, and those of Django's engines are "
+            "stored otherwise: take the sample once some have begun with Sojourn, or give --session-size"
+        )
     mean = sum(size * number for size, number in sizes) / count
     return Sample(sessions=count, mean=max(1, round(mean)), largest=max(1, quantile(sizes, 0.99)))
 
@@ -70,8 +75,10 @@ def _on_memcached(_: str, arguments: Mapping[str, Any]) -> Iterator[tuple[int, i
         try:
             asked = Memcached(node, tls=arguments.get("tls"), timeout=arguments.get("timeout", 2.0))
             with closing(asked):
-                for size, number in item_sizes(asked):
-                    yield size - MEMCACHED_AROUND - _BESIDE, number
+                key = re.compile(re.escape(arguments.get("key_prefix", "sojourn:")) + "[0-9a-f]{64}")
+                found = (size for name, size in asked.items() if key.fullmatch(name))
+                for size in islice(found, _LOOKS * _EACH):
+                    yield size - MEMCACHED_AROUND - _BESIDE, 1
         except OSError as error:
             raise StoreUnavailableError(f"memcached at {node} does not answer: {error.strerror}") from error
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from sojourn.operations.check.finding import Kind, Severity
 from sojourn.operations.check.live.common import Clocks, latency, old, silent, skewed
@@ -26,6 +28,7 @@ _OLDEST: Final = "1.6.18"
 _MEBIBYTE: Final = 1 << 20
 _FULL: Final = 0.9
 _STAT: Final = re.compile(r"STAT (\S+) ?(.*)")
+_ITEM: Final = re.compile(r"key=(\S+) .*\bsize=(\d+)\s*")
 #: What memcached says when somebody has talked to something else.
 _LONGEST: Final = 1 << 20
 
@@ -74,6 +77,15 @@ class Memcached:
             if found is None:
                 raise OSError("it does not speak as memcached does" if line else "it hung up")
             told[found[1]] = found[2]
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Yield key and octets of the items, in the order of their hashes: that is, in none."""
+        self._socket.sendall(b"lru_crawler metadump hash\r\n")
+        while (line := self._file.readline(_LONGEST).decode("ascii", "replace").rstrip("\r\n")) != "END":
+            found = _ITEM.fullmatch(line)
+            if found is None:
+                raise OSError(errno.EPROTO, line or "it hung up")
+            yield unquote(found[1]), int(found[2])
 
     def close(self) -> None:
         """Hang up."""
