@@ -233,11 +233,22 @@ class SessionSteps(Generic[StoreT]):
         return action
 
     def _create(self, session: Session, plan: Plan, changes: Changes) -> Steps[None]:
-        encodings = changes.apply({})
+        yield from self._put_new(session, plan, changes.apply({}), changes, source=None)
+
+    def _put_new(
+        self,
+        session: Session,
+        plan: Plan,
+        encodings: Mapping[str, bytes],
+        changes: Changes,
+        *,
+        source: Record | None,
+    ) -> Steps[None]:
+        """Store the session under a new token; ``source`` is the record it goes on from."""
         for last_try in (False, True):
             token = self._new_token(plan.now)
             record = self._recorder.write(
-                token, session, encodings, source=None, now=plan.now, idle_timeout=plan.idle_timeout
+                token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
             )
             try:
                 version = yield self.store.create, record

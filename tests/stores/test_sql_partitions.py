@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from sojourn.errors import ConfigurationError, SessionGoneError
 from sojourn.keyring import Keyring
-from sojourn.manager import Manager
+from sojourn.manager import CookieManager, Manager
 from sojourn.policy import Policy
 from sojourn.record import DAY, Record, dated_key, day_of
 from sojourn.stores.from_url import from_url
@@ -337,6 +337,17 @@ def test_without_an_absolute_timeout_it_is_refused(world: World) -> None:
         world.manager(world.partitioned(), absolute_timeout=None)
 
 
+def test_a_cookie_may_spill_into_a_table_that_is_not_partitioned_yet(world: World) -> None:
+    world.store()
+    store = SQLStore(world.url, table=world.table, partition_by="day", clock=world.clock)
+    world.stores.append(store)
+    policy = Policy(idle_timeout=60, absolute_timeout=3_600)
+    manager = CookieManager(KEYRING, spill=store, policy=policy, clock=world.clock)
+    session = begun(manager, noise=secrets.token_hex(8_000))
+    assert len(session.token or "") == 40
+    assert manager.open(session.token)["noise"] == session["noise"]
+
+
 def test_an_absolute_timeout_beyond_the_days_that_tokens_can_name_is_refused(world: World) -> None:
     with pytest.raises(ConfigurationError, match="to at most 3153600000"):
         world.manager(world.partitioned(), absolute_timeout=10**10)
@@ -345,6 +356,7 @@ def test_an_absolute_timeout_beyond_the_days_that_tokens_can_name_is_refused(wor
     session["number"] = 1
     manager.commit(session)
     assert manager.open(session.token)["number"] == 1
+    world.manager(world.store(), absolute_timeout=10**10)  # where tokens name no day
 
 
 def test_it_is_refused_elsewhere_than_on_postgresql(tmp_path: Path) -> None:

@@ -278,8 +278,8 @@ class CookieSteps(SessionSteps[StoreT]):
             session.saved(Token(value), record, encodings, changes)
         elif spilled:
             yield from super()._replace(session, plan)
-        else:
-            yield from self._spill(session, plan, encodings, changes, source=source)
+        else:  # its cookie carries the token from now on
+            yield from self._put_new(session, plan, encodings, changes, source=source)
 
     def _drafted(
         self, session: CarriedSession, plan: Plan, encodings: Mapping[str, bytes], *, source: Record | None
@@ -302,23 +302,6 @@ class CookieSteps(SessionSteps[StoreT]):
         if record.idle_deadline > lineage.latest:
             lineage = Lineage(lineage.id, lineage.generation, lineage.epoch, record.idle_deadline)
         return lineage, record
-
-    def _spill(
-        self,
-        session: CarriedSession,
-        plan: Plan,
-        encodings: dict[str, bytes],
-        changes: Changes,
-        *,
-        source: Record | None,
-    ) -> Steps[None]:
-        """Keep the session in the store; its cookie carries the token from now on."""
-        token = self._new_token(plan.now)
-        record = self._recorder.write(
-            token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
-        )
-        version = yield self.store.create, record
-        session.saved(token, record.at(version), encodings, changes)
 
     # Revoke
 
