@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from typing import Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 __all__ = ["AsyncTurns", "Turns"]
 
@@ -40,13 +40,17 @@ class AsyncTurns:
     """:class:`Turns` for asyncio, with locks for each running event loop."""
 
     def __init__(self) -> None:
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, list[asyncio.Lock]] = WeakKeyDictionary()
+        self._locks: dict[asyncio.AbstractEventLoop, list[asyncio.Lock]] = {}
 
     def of(self, key: str) -> asyncio.Lock:
         """Return the lock that saves to ``key`` in the running loop take turns with."""
         loop = asyncio.get_running_loop()
         locks = self._locks.get(loop)
         if locks is None:
+            # To refer to loops weakly would not do: a lock that was waited for refers to its own.
+            for other in tuple(self._locks):
+                if other.is_closed():
+                    self._locks.pop(other, None)
             locks = self._locks[loop] = [asyncio.Lock() for _ in range(_STRIPES)]
         return locks[_stripe(key)]
 
