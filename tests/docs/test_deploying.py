@@ -12,7 +12,7 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, blocks_of
 from tests.horizon.engines import ENGINES
 from tests.horizon.test_engines import MIDDLEWARE
-from tests.horizon.test_switch import CLASSES
+from tests.horizon.test_switch import CLASSES, TO_A_FILE
 
 if TYPE_CHECKING:
     from tests.horizon.engines import Engine, Need
@@ -41,9 +41,11 @@ def test_the_guide_has_the_lines_that_horizon_is_run_with(engine: Engine) -> Non
     assert lines.strip() in shown()
 
 
-@pytest.mark.parametrize("lines", [MIDDLEWARE, CLASSES], ids=["middleware", "classes"])
+@pytest.mark.parametrize(
+    "lines", [MIDDLEWARE, CLASSES, TO_A_FILE], ids=["middleware", "classes", "to a file"]
+)
 def test_the_guide_has_the_optional_lines_that_horizon_is_run_with(lines: str) -> None:
-    assert lines.strip() in shown()
+    assert lines.strip().replace("$folder", "/var/lib/horizon") in shown()
 
 
 def test_every_test_that_a_guide_names_is_there() -> None:

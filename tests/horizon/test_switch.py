@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 USERS = 5
 
 #: What Horizon puts into a session, for those that Django's cache engines have pickled.
-CLASSES = """
-SOJOURN = {
+_LISTED = """\
     "ADOPT_CLASSES": [
         "openstack_auth.user.Token",
         "keystoneauth1.access.access.AccessInfoV3",
@@ -32,14 +31,39 @@ SOJOURN = {
     ],
 }
 """
+CLASSES = f"""
+SOJOURN = {{
+{_LISTED}"""
+#: From Django's cache to another engine.
+TO_A_FILE = f"""
+SESSION_ENGINE = "sojourn.django.backends.embedded"
+SOJOURN = {{
+    "PATH": "$folder/sessions/sessions.sqlite3",
+    "ADOPT": "django.contrib.sessions.backends.cache",
+{_LISTED}"""
 
 
 @on(lambda engine: engine.djangos is not None and engine.has_room and engine.workers > 1)
 def test_nobody_is_signed_out_by_the_switch_and_a_restart(
     engine: Engine, keystone: Keystone, new_horizon: Callable[..., Horizon]
 ) -> None:
-    assert engine.djangos is not None
     count = 50 if engine.name in ("cache in memcached", "cookies") else 10  # memcached is Horizon's default
+    lines = CLASSES if 'backends.cache"' in engine.lines else ""
+    assert_nobody_is_signed_out(engine, lines, keystone, new_horizon, count)
+
+
+@on(lambda engine: engine.name == "cache in memcached")
+def test_nobody_is_signed_out_on_the_way_from_djangos_cache_to_a_file(
+    engine: Engine, keystone: Keystone, new_horizon: Callable[..., Horizon]
+) -> None:
+    assert_nobody_is_signed_out(engine, TO_A_FILE, keystone, new_horizon, 10)
+
+
+def assert_nobody_is_signed_out(
+    engine: Engine, lines: str, keystone: Keystone, new_horizon: Callable[..., Horizon], count: int
+) -> None:
+    """Switch from Django's engine to Sojourn's, with ``lines`` besides, while ``count`` browsers visit."""
+    assert engine.djangos is not None
     horizon = new_horizon(engine.djangos)
     projects = ("small",) if engine.in_cookie else PROJECTS  # Django's cookie has no room for the large one
     users = [
@@ -69,7 +93,7 @@ def test_nobody_is_signed_out_by_the_switch_and_a_restart(
         browsing = [pool.submit(browse, browser) for browser in browsers]
         try:
             horizon.end()
-            horizon.configure(engine, CLASSES if 'backends.cache"' in engine.lines else "")
+            horizon.configure(engine, lines)
             horizon.start()
         finally:
             switched.set()
