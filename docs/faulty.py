@@ -74,6 +74,11 @@ SESSION_SERIALIZER = "django.contrib.sessions.serializers.PickleSerializer"
 SESSION_ENGINE = "sojourn.django.backends.embedded"
 SOJOURN = {"PAHT": "/var/lib/mysite/sessions.sqlite3"}
 """,
+    "sojourn.E016": """\
+SESSION_ENGINE = "sojourn.django.backends.embedded"
+SOJOURN = {"ABSOLUTE_TIMEOUT": 24 * 3600}
+BASE_DIR = None
+""",
     "sojourn.W001": """\
 SESSION_ENGINE = "sojourn.django.backends.embedded"
 SECRET_KEY = "django-insecure-changeme"
@@ -126,12 +131,19 @@ DATABASES = {
     }
 }
 """,
+    "sojourn.W014": """\
+SESSION_ENGINE = "sojourn.django.backends.cached_db"
+""",
     "sojourn.I001": """\
 SESSION_ENGINE = "sojourn.django.backends.embedded"
 """,
     "sojourn.I003": """\
 SESSION_ENGINE = "sojourn.django.backends.file"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
+""",
+    "sojourn.I004": """\
+SECRET_KEY_FALLBACKS = ["django-insecure-changeme"]
+SESSION_ENGINE = "sojourn.django.backends.embedded"
 """,
     "sojourn.I002": """\
 SESSION_ENGINE = "django.contrib.sessions.backends.file"
@@ -141,7 +153,12 @@ SESSION_ENGINE = "django.contrib.sessions.backends.file"
 #: What to do about the rest, which is not found in a settings file alone.
 REMEDIES = {
     "sojourn.E001": "What is wrong, and what to write, is what the message says.",
+    "sojourn.E015": "`pip install 'redis[hiredis]>=6'` for Redis and Valkey, `pip install "
+    "'SQLAlchemy[asyncio]>=2.0.43'` and a driver for the address of a database; the extras `redis` and `sql` "
+    "of Sojourn bring the same.",
     "sojourn.E014": "Install what is missing, or take the line out.",
+    "sojourn.W013": "Make the folder, for the user that the application runs as, and check as that user: "
+    "`install -d -m 0700 -o USER FOLDER`.",
     "sojourn.W002": "Run `manage.py migrate`, with `--database` if the table is not in `default`.",
     "sojourn.W015": "Run `manage.py sojourn_partition`, then restart the site.",
     # What only servers can say; the lines are those of the server's own configuration.

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sojourn.django.checks
+import sojourn.django.starting
 import sojourn.errors
 import sojourn.operations.check
 import sojourn.stores
@@ -214,7 +215,7 @@ def finding_kinds() -> list[Kind]:
     """Return the kinds of finding in the order of their ids: errors, warnings, information."""
     kinds = {
         member
-        for module in (*_modules(sojourn.operations.check), sojourn.django.checks)
+        for module in (*_modules(sojourn.operations.check), sojourn.django.checks, sojourn.django.starting)
         for member in vars(module).values()
         if isinstance(member, Kind)
     }

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from sojourn.errors import ConfigurationError, SessionError
 from sojourn.lifecycle import PURGE_RATE
 from sojourn.operations.check import Severity, findings
+from sojourn.operations.check.drivers import require
+from sojourn.operations.check.files import file_cannot_be_made
 from sojourn.operations.check.live.site import site_findings
 from sojourn.operations.check.reading import read
 from sojourn.operations.check.rendering import as_json, as_text
@@ -32,6 +34,8 @@ __all__ = ["main"]
 _NOTHING: Final = 0
 _FOUND: Final = 1
 _NOT_CHECKED: Final = 2
+#: That of a program which SIGPIPE ended.
+_CUT_OFF: Final = 128 + 13
 
 #: Octets of a session as JSON, if nobody says otherwise.
 _SESSION_SIZE: Final = 2_000
@@ -47,10 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that ``arguments`` name, by default those of the process; return its exit code."""
     given = _parser().parse_args(arguments)
     try:
-        return int(given.run(given))
+        code = int(given.run(given))
+        sys.stdout.flush()
     except SessionError as error:
         print(f"sojourn: {error}", file=sys.stderr)  # noqa: T201 - a command line talks
         return _NOT_CHECKED
+    except BrokenPipeError:  # who reads, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+        return _CUT_OFF
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,17 +188,35 @@ def _check(given: argparse.Namespace) -> int:
     project = reading.settings
     if project is not None:
         found += findings(project)
+        if project.is_ours and not unread and not _has_errors(found):
+            found += _cannot_start(project) or file_cannot_be_made(project)
         if given.live:
             answered, unasked = _ask_servers(project)
             found += answered
             unread += unasked
         if given.site is not None and project.kind == "signed_cookies":
             found += site_findings(given.site, cookies=int(project.options.get("MAX_COOKIES") or 1))
+        elif given.site is not None:
+            unread.append(
+                f"--site: {project.engine} keeps no sessions in cookies, so there is nothing to ask"
+            )
     found.sort(key=lambda finding: -finding.severity)
     print(_FORMATS[given.format](reading.source, found, unread))  # noqa: T201 - a command line talks
     if any(finding.severity >= Severity[given.fail_level.upper()] for finding in found):
         return _FOUND
     return _NOT_CHECKED if unread else _NOTHING
+
+
+def _has_errors(found: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in found)
+
+
+def _cannot_start(project: Settings) -> list[Finding]:
+    try:
+        from sojourn.django.starting import start_findings  # noqa: PLC0415 - the rest needs no Django
+    except ImportError:
+        return []
+    return start_findings(project)
 
 
 def _ask_servers(project: Settings) -> tuple[list[Finding], list[str]]:
@@ -206,6 +233,7 @@ def _purge(given: argparse.Namespace) -> int:
     kind, arguments = parsed(given.store)
     if kind == "sqlite" and not Path(arguments["path"]).exists():
         raise ConfigurationError(f"there is no file {arguments['path']}; check the address")
+    require(kind)
     with closing(open_store(kind, arguments)) as store:
         if not isinstance(store, Purge):
             store.load("0" * 64)  # so that it was there, at least

@@ -8,6 +8,7 @@ __all__ = [
     "DATABASE_CACHE",
     "DJANGOS",
     "DJANGO_REDIS",
+    "DUMMY",
     "ELSEWHERE",
     "ENGINES",
     "GONE",
@@ -28,6 +29,7 @@ DJANGOS: Final = "django.contrib.sessions.backends."
 ENGINES: Final = ("cache", "cached_db", "db", "embedded", "file", "signed_cookies")
 
 _CACHES: Final = "django.core.cache.backends"
+DUMMY: Final = f"{_CACHES}.dummy.DummyCache"
 LOCMEM: Final = f"{_CACHES}.locmem.LocMemCache"
 DATABASE_CACHE: Final = f"{_CACHES}.db.DatabaseCache"
 PYMEMCACHE: Final = f"{_CACHES}.memcached.PyMemcacheCache"
@@ -50,7 +52,7 @@ GONE: Final = {
 #: Backends that keep no sessions of ours, and why; the embedded engine does.
 ELSEWHERE: Final = {
     f"{_CACHES}.filebased.FileBasedCache": "one file keeps them better than a folder of pickles",
-    f"{_CACHES}.dummy.DummyCache": "it keeps nothing",
+    DUMMY: "it keeps nothing",
 }
 
 #: What messages of stores call the setting of the time they have.

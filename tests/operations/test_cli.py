@@ -22,6 +22,7 @@ SECRET_KEY = "VwN3x0Qe7Jk2YpR9sTzA4bDf6GhLmC8u"
 SESSION_COOKIE_SECURE = True
 SESSION_ENGINE = "sojourn.django.backends.embedded"
 SOJOURN = {"ABSOLUTE_TIMEOUT": 86400, "ANONYMOUS_TIMEOUT": 3600}
+BASE_DIR = "/srv/mysite"
 """
 #: What must not be printed.
 SECRETS = ("hunter2", "HUNTER", "hunter.two", "VwN3x0Qe7Jk2", "s3cr3t")
@@ -62,7 +63,7 @@ def test_a_finding_says_where_what_happens_and_what_to_write(
     path = settings(f"{SOUND}SESSION_COOKIE_HTTPONLY = False\n")
     main(["check", path])
     assert capsys.readouterr().out == (
-        f"{path}:5: warning sojourn.W005: SESSION_COOKIE_HTTPONLY is not True.\n"
+        f"{path}:6: warning sojourn.W005: SESSION_COOKIE_HTTPONLY is not True.\n"
         "  Users: Any script on a page, also one that an attacker slipped in, can read the cookie and send "
         "it away.\n"
         "  Write:\n"
@@ -87,9 +88,9 @@ def test_json_holds_the_same(settings: Callable[[str], str], capsys: pytest.Capt
     [finding] = said["findings"]
     assert set(finding) == {"id", "severity", "what", "happens", "corrected", "where"}
     assert (finding["id"], finding["severity"]) == ("sojourn.W005", "warning")
-    assert finding["where"] == f"{path}:5"
+    assert finding["where"] == f"{path}:6"
     [reason] = said["not_checked"]
-    assert reason.startswith(f"{path}:6: cannot import a_module_nobody_has")
+    assert reason.startswith(f"{path}:7: cannot import a_module_nobody_has")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_what_settings_print_is_not_in_the_JSON(
     assert main(["check", path, "--format", "json"]) == 2
     said = json.loads(capsys.readouterr().out)
     assert said["findings"] == []
-    assert said["not_checked"] == [f"{path}:7: SystemExit"]
+    assert said["not_checked"] == [f"{path}:8: SystemExit"]
 
 
 @pytest.mark.parametrize("named", ["/nowhere/settings.py", "nowhere.settings", "no module", "nowhere.py"])
@@ -189,3 +190,198 @@ def test_a_module_is_imported_as_manage_py_does(tmp_path: Path) -> None:
         f"{package / 'settings.py'}:4",
         f"{package / 'settings.py'}:3",
     ]
+
+
+def in_a_process(*arguments: str, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the command where Django is not configured and these modules are not installed."""
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({without!r}))\n"
+        "from sojourn.cli import main; sys.exit(main())"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={"PYTHONPATH": str(Path(sojourn.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+REDIS = """\
+SECRET_KEY = "VwN3x0Qe7Jk2YpR9sTzA4bDf6GhLmC8u"
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"},
+}
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--live",)])
+def test_a_missing_driver_is_a_finding(more: tuple[str, ...], settings: Callable[[str], str]) -> None:
+    path = settings(f'{REDIS}SESSION_ENGINE = "sojourn.django.backends.cache"\n')
+    done = in_a_process("check", path, *more, without=("hiredis",))
+    assert done.returncode == 1
+    assert "sojourn.E015" in done.stdout
+    assert "needs hiredis" in done.stdout
+    assert "pip install 'redis[hiredis]>=6'" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_driver_that_only_asking_needs_is_one_line(settings: Callable[[str], str]) -> None:
+    path = settings(
+        f'{REDIS}SESSION_ENGINE = "django.contrib.sessions.backends.cache"\nSESSION_COOKIE_SECURE = True\n'
+    )
+    done = in_a_process("check", path, "--live", without=("hiredis",))
+    assert done.returncode == 2
+    assert "sojourn.E015" not in done.stdout
+    assert "not checked: hiredis cannot be imported: pip install 'redis[hiredis]>=6'\n" in done.stdout
+    assert "# pip install 'redis[hiredis]>=6'\n" in done.stdout  # before the engine of ours
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("purge", "postgresql://u:hunter2@127.0.0.1:1/shop"),
+        ("plan", "--users=1", "--requests=1", "--sample=postgresql://u:hunter2@127.0.0.1:1/shop"),
+    ],
+)
+def test_a_command_without_its_driver_says_what_to_install(arguments: tuple[str, ...]) -> None:
+    done = in_a_process(*arguments, without=("sqlalchemy",))
+    assert done.returncode == 2
+    assert (
+        done.stderr == "sojourn: sqlalchemy cannot be imported: pip install 'SQLAlchemy[asyncio]>=2.0.43'\n"
+    )
+
+
+def test_an_address_of_a_list_without_its_driver_is_a_finding(settings: Callable[[str], str]) -> None:
+    path = settings(
+        f'{SOUND}SESSION_ENGINE = "sojourn.django.backends.signed_cookies"\n'
+        'SOJOURN["COOKIE_REVOCATIONS"] = "postgresql://u:hunter2@127.0.0.1:1/shop"\n'
+    )
+    done = in_a_process("check", path, "--live", without=("sqlalchemy",))
+    assert done.returncode == 1
+    assert 'SOJOURN["COOKIE_REVOCATIONS"] needs sqlalchemy' in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("SOJOURN['ADOPT'] = 'django.contrib.sessions.backends.chache'", "SOJOURN['ADOPT'] names"),
+        ("SESSION_ENGINE = f'{OURS}.file'\nSESSION_FILE_PATH = '/nowhere/at/all'", "does not exist"),
+        ("SOJOURN['PATH'] = '/srv/../sessions.sqlite3'", "contains '..'"),
+        ("SESSION_ENGINE = f'{OURS}.db'\nSOJOURN['PARTITION_BY'] = 'day'", "needs PostgreSQL"),
+        (
+            "SESSION_ENGINE = f'{OURS}.signed_cookies'\nSOJOURN['ADOPT'] = f'{DJANGOS}.db'",
+            "ADOPT",
+        ),
+        (
+            "SESSION_ENGINE = f'{OURS}.signed_cookies'\nSOJOURN['COOKIE_REVOCATIONS'] = 'postgrsql://h/shop'",
+            "no store's address begins so; write postgresql://",
+        ),
+        (
+            "SESSION_ENGINE = f'{OURS}.signed_cookies'\nSOJOURN['COOKIE_REVOCATIONS'] = 'memory://'",
+            "a store that forgets",
+        ),
+    ],
+)
+def test_what_keeps_the_engine_from_starting_is_what_it_says_itself(
+    more: str, said: str, settings: Callable[[str], str]
+) -> None:
+    path = settings(
+        f'{SOUND}OURS, DJANGOS = "sojourn.django.backends", "django.contrib.sessions.backends"\n'
+        'INSTALLED_APPS = ["sojourn.django"]\n'
+        'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}\n'
+        f"{more}\n"
+    )
+    done = in_a_process("check", path)
+    assert done.returncode == 1, done
+    [line] = [line for line in done.stdout.splitlines() if "sojourn.E001" in line]
+    assert said in line
+    assert line.startswith(path)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("engine", ["file", "db", "signed_cookies"])
+def test_an_engine_that_starts_has_nothing_found(engine: str, settings: Callable[[str], str]) -> None:
+    path = settings(
+        f'{SOUND}SESSION_ENGINE = "sojourn.django.backends.{engine}"\n'
+        'INSTALLED_APPS = ["django.contrib.auth", "a_project.of_its_own", "sojourn.django"]\n'
+        'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}\n'
+        'SOJOURN["COOKIE_REVOCATIONS"] = "sqlite:///srv/mysite/ended.sqlite3"\n'
+    )
+    done = in_a_process("check", path, "--fail-level", "info")
+    assert (done.returncode, done.stderr) == (0, ""), done
+
+
+def test_Horizons_settings_are_checked_where_Horizon_is_not(settings: Callable[..., str]) -> None:
+    path = settings(SOUND.replace("BASE_DIR", "OPENSTACK_HOST"), "local_settings.py")
+    done = in_a_process("check", path)
+    assert done.returncode == 1
+    assert "sojourn.E016" in done.stdout
+    assert 'SOJOURN["PATH"] = "/var/lib/openstack-dashboard/sessions.sqlite3"' in done.stdout
+    mended = settings(
+        SOUND.replace("BASE_DIR", "OPENSTACK_HOST")
+        + 'SOJOURN["PATH"] = "/var/lib/openstack-dashboard/sessions.sqlite3"\n',
+        "local_settings.py",
+    )
+    assert "sojourn.E" not in in_a_process("check", mended).stdout
+
+
+def test_who_has_read_enough_ends_the_command_quietly(settings: Callable[[str], str]) -> None:
+    for arguments in (["check", settings(SOUND)], ["plan", "--users=1", "--requests=1", "--formulas"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "sojourn.cli", *arguments],
+            env={"PYTHONPATH": str(Path(sojourn.__file__).parents[1])},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_file_that_is_no_Python_is_a_finding_and_the_rest_was_not_checked(
+    settings: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", settings("A = [1\n"), "--format", "json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert [finding["id"] for finding in said["findings"]] == ["sojourn.E002"]
+    assert len(said["not_checked"]) == 1
+
+
+def test_a_site_is_asked_for_sessions_in_cookies_only(
+    settings: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", settings(SOUND), "--site", "http://127.0.0.1:1/"]) == 2
+    assert (
+        "not checked: --site: sojourn.django.backends.embedded keeps no sessions" in capsys.readouterr().out
+    )
+
+
+def test_a_folder_that_may_not_be_made_is_found(
+    settings: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path = settings(f"{SOUND}SOJOURN['PATH'] = {str(tmp_path / 'a' / 'b' / 'sessions.sqlite3')!r}\n")
+    assert main(["check", path]) == 0
+    monkeypatch.setattr(os, "access", lambda folder, _: folder != tmp_path)  # root may write anywhere
+    assert main(["check", path]) == 1
+    assert f"may not write in {tmp_path}." in capsys.readouterr().out
+
+
+def test_a_database_is_asked_without_a_warning_of_Djangos(
+    settings: Callable[[str], str], tmp_path: Path
+) -> None:
+    path = settings(
+        f'{SOUND}SESSION_ENGINE = "sojourn.django.backends.db"\nINSTALLED_APPS = ["sojourn.django"]\n'
+        'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", '
+        f'"NAME": {str(tmp_path / "d")!r}}}}}\n'
+    )
+    done = in_a_process("check", path, "--live")
+    assert (done.returncode, done.stderr) == (1, "")  # there is no table
+    assert "sojourn.E103" in done.stdout

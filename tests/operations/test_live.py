@@ -623,6 +623,7 @@ def test_the_command_asks_the_list_of_ended_sessions(
 SESSION_ENGINE = "sojourn.django.backends.signed_cookies"
 SOJOURN["COOKIE_REVOCATIONS"] = "redis://{new_valkey().address}/0"
 SOJOURN["MAX_COOKIES"] = 4
+MIDDLEWARE = ["sojourn.django.middleware.SessionMiddleware"]
 """
     code, found = check(tmp_path, source, "--site", serve())
     assert code == 1

@@ -11,6 +11,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
+from sojourn.django.starting import cannot_start
 from sojourn.operations.check import Kind, Settings, Severity, findings
 from sojourn.project import OURS
 from sojourn.stores.sql.statements import TABLE
@@ -26,12 +27,6 @@ __all__ = ["check_deployment", "check_settings", "check_table"]
 #: Engines that may keep sessions in a table; ``cache`` where ``CACHES`` names a database.
 _IN_A_TABLE: Final = tuple(f"{OURS}{name}" for name in ("cache", "cached_db", "db"))
 
-CANNOT_START: Final = Kind(
-    id="sojourn.E001",
-    severity=Severity.ERROR,
-    title="SESSION_ENGINE cannot start",
-    happens="Every page that has a session is an error 500.",
-)
 NO_TABLE: Final = Kind(
     id="sojourn.W002",
     severity=Severity.WARNING,
@@ -45,8 +40,8 @@ NOT_PARTITIONED: Final = Kind(
     happens="Sessions are kept in it as it is, and removed row by row.",
 )
 
-#: Warnings that concern whoever tries something out, too: a weak secret, sessions in process memory.
-_ALWAYS: Final = frozenset({"sojourn.W001", "sojourn.W003"})
+#: What concerns whoever tries something out, too: a weak secret, sessions in process memory.
+_ALWAYS: Final = frozenset({"sojourn.W001", "sojourn.W003", "sojourn.I004"})
 
 _MESSAGES: Final = {
     Severity.INFO: checks.Info,
@@ -60,7 +55,7 @@ def check_settings(**_: object) -> list[checks.CheckMessage]:
     """Report what keeps sessions from working, and what concerns whoever tries something out, too."""
     found = [finding for finding in findings(_project()) if _is_always_said(finding)]
     if not any(finding.severity is Severity.ERROR for finding in found):
-        found += _cannot_start()
+        found += cannot_start()
     return [_message(finding) for finding in found]
 
 
@@ -73,7 +68,7 @@ def check_deployment(**_: object) -> list[checks.CheckMessage]:
 @checks.register(checks.Tags.database)
 def check_table(databases: Sequence[str] | None = None, **_: object) -> list[checks.CheckMessage]:
     """Warn that an engine in a database has no table yet; for ``manage.py check --database default``."""
-    if settings.SESSION_ENGINE not in _IN_A_TABLE or _cannot_start():
+    if settings.SESSION_ENGINE not in _IN_A_TABLE or cannot_start():
         return []
     store = import_module(settings.SESSION_ENGINE).SessionStore.get_engine().manager.store
     alias = getattr(getattr(store, "origin", store), "alias", None)
@@ -100,18 +95,6 @@ def _not_partitioned(store: DatabaseStore) -> list[checks.CheckMessage]:
 
 def _is_always_said(finding: Finding) -> bool:
     return finding.severity is Severity.ERROR or finding.id in _ALWAYS
-
-
-def _cannot_start() -> list[Finding]:
-    """Return what keeps an engine of ours from starting, as it says itself."""
-    if not settings.SESSION_ENGINE.startswith("sojourn."):
-        return []
-    try:
-        import_module(settings.SESSION_ENGINE).SessionStore.get_engine()
-    except (ImportError, AttributeError, ImproperlyConfigured) as error:
-        what = f"SESSION_ENGINE cannot start: {error}"
-        return [CANNOT_START.found(what, where="SESSION_ENGINE", corrected="")]
-    return []
 
 
 def _project() -> Settings:

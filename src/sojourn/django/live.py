@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
 from sojourn.clock import SystemClock
 from sojourn.django.caches import cache_entry, store_at, store_in
 from sojourn.django.conf import sojourn_settings
+from sojourn.django.starting import configure
 from sojourn.errors import SessionError, StoreUnavailableError
 from sojourn.operations.check.live import Database, NotAskedError, Servers, live_findings
 from sojourn.operations.check.live.addresses import place_at
@@ -39,8 +39,7 @@ def ask_servers(project: Settings, *, clock: Clock | None = None) -> tuple[list[
 
     Configures Django with the settings, unless somebody has done so.
     """
-    if not settings.configured:
-        settings.configure(**{**project.defaults, **project.given})
+    configure(project)
     silenced = project.listed("SILENCED_SYSTEM_CHECKS")
     found: list[Finding] = []
     unasked: list[str] = []

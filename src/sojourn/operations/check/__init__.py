@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sojourn.operations.check import caches, cookies, databases, engines, lifetimes, options
+from sojourn.operations.check import caches, cookies, databases, drivers, engines, files, lifetimes, options
 from sojourn.operations.check.finding import Finding, Kind, Severity
 from sojourn.operations.check.settings import Settings
 
@@ -30,9 +30,13 @@ STATIC: Final[tuple[Check, ...]] = (
     caches.cache_keeps_nothing,
     databases.database_is_missing,
     options.options_are_wrong,
+    drivers.driver_is_missing,
+    files.file_is_missing,
     lifetimes.pickles,
     lifetimes.secret_is_weak,
+    lifetimes.former_secret_is_weak,
     caches.process_memory,
+    caches.nothing_is_copied,
     cookies.cookie_is_unsafe,
     cookies.cookie_is_readable,
     cookies.cookie_is_sent_anywhere,

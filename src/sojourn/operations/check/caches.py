@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.operations.check.finding import Kind, Severity
 from sojourn.operations.check.secrets import assignment, shown
-from sojourn.project import DJANGO_REDIS, ELSEWHERE, GONE, LOCMEM, OURS, PYMEMCACHE, REDIS
+from sojourn.project import DJANGO_REDIS, DUMMY, ELSEWHERE, GONE, LOCMEM, OURS, PYMEMCACHE, REDIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ __all__ = [
     "backend_is_gone",
     "cache_keeps_nothing",
     "caches_lack_the_alias_level",
+    "nothing_is_copied",
     "process_memory",
     "redis_address_is_none",
 ]
@@ -28,7 +29,6 @@ __all__ = [
 _EXAMPLES: Final = {PYMEMCACHE: "127.0.0.1:11211", REDIS: "redis://127.0.0.1:6379/0"}
 #: ``host``, ``host:port`` or ``host:port:database``, as clients of Redis took it before there were URLs.
 _OLD_ADDRESS: Final = re.compile(r"(?P<host>[\w.-]+)(:(?P<port>\d+))?(:(?P<database>\d+))?")
-_DUMMY: Final = "django.core.cache.backends.dummy.DummyCache"
 
 NO_ALIAS_LEVEL: Final = Kind(
     id="sojourn.E005",
@@ -71,14 +71,25 @@ PROCESS_MEMORY: Final = Kind(
     "in between.",
 )
 
+NOTHING_IS_COPIED: Final = Kind(
+    id="sojourn.W014",
+    severity=Severity.WARNING,
+    title="cached_db has no cache that other processes see, and copies nothing",
+    happens="Nothing is lost, but every session comes from the database, as it does with the db engine.",
+)
+
 
 def caches_lack_the_alias_level(settings: Settings) -> Iterator[Finding]:
     """Find ``CACHES = {"BACKEND": …}``, as Horizon's guide of 2012 had it."""
     if "BACKEND" in settings.caches:
+        backend = str(settings.caches["BACKEND"])
+        gone = backend in GONE
+        entry = _in_new_words(GONE[backend], settings.caches) if gone else settings.caches
         yield NO_ALIAS_LEVEL.found(
-            "CACHES is a dictionary of caches by name, but has 'BACKEND' where the name should be.",
+            "CACHES is a dictionary of caches by name, but has 'BACKEND' where the name should be."
+            + (f" And {_gone(backend)}" if gone else ""),
             where=settings.where("CACHES"),
-            corrected=assignment("CACHES", {"default": settings.caches}),
+            corrected=assignment("CACHES", {"default": entry}),
         )
 
 
@@ -113,11 +124,15 @@ def backend_is_gone(settings: Settings) -> Iterator[Finding]:
         backend = str(entry.get("BACKEND"))
         if backend in GONE:
             yield BACKEND_IS_GONE.found(
-                f"CACHES[{shown(alias)}] names {shown(backend)}, which is no longer there. Install "
-                f"{'redis' if GONE[backend] == REDIS else 'pymemcache'}, the driver of the backend below.",
+                f"CACHES[{shown(alias)}] names a backend of old: {_gone(backend)}",
                 where=settings.where("CACHES"),
                 corrected=assignment(f"CACHES[{shown(alias)}]", _in_new_words(GONE[backend], entry)),
             )
+
+
+def _gone(backend: str) -> str:
+    driver = "redis[hiredis]" if GONE[backend] == REDIS else "pymemcache"
+    return f"{shown(backend)} is no longer there. Install {driver}, the driver of the backend below."
 
 
 def _in_new_words(backend: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -152,13 +167,13 @@ def redis_address_is_none(settings: Settings) -> Iterator[Finding]:
 def cache_keeps_nothing(settings: Settings) -> Iterator[Finding]:
     """Find a cache that no session can be kept in."""
     backend = str(settings.cache.get("BACKEND"))
-    if backend not in ELSEWHERE or not (settings.is_ours or backend == _DUMMY):
+    if backend not in ELSEWHERE or not (settings.is_ours or backend == DUMMY):
         return
     yield KEEPS_NOTHING.found(
         f"Sessions are to be kept in CACHES[{shown(settings.cache_alias)}], {shown(backend)}, but "
         f"{ELSEWHERE[backend]}.",
         where=settings.where("CACHES"),
-        corrected=assignment("SESSION_ENGINE", f"{OURS}embedded"),
+        corrected=settings.choosing_embedded(),
     )
 
 
@@ -170,5 +185,16 @@ def process_memory(settings: Settings) -> Iterator[Finding]:
         "Sessions are kept in the memory of each process: "
         + ("CACHES says so." if "CACHES" in settings else "there is no CACHES, and so Django has it."),
         where=settings.where("CACHES" if "CACHES" in settings else "SESSION_ENGINE"),
-        corrected=assignment("SESSION_ENGINE", f"{OURS}embedded"),
+        corrected=settings.choosing_embedded(),
     )
+
+
+def nothing_is_copied(settings: Settings) -> Iterator[Finding]:
+    """Find ``cached_db`` of ours on the memory of each process."""
+    if settings.is_ours and settings.kind == "cached_db" and settings.cache.get("BACKEND") == LOCMEM:
+        yield NOTHING_IS_COPIED.found(
+            f"CACHES[{shown(settings.cache_alias)}] is the memory of one process, where no session "
+            "is copied. Name a memcached or Redis there, or do without.",
+            where=settings.where("CACHES" if "CACHES" in settings else "SESSION_ENGINE"),
+            corrected=assignment("SESSION_ENGINE", f"{OURS}db"),
+        )

@@ -80,7 +80,9 @@ def cookies_cannot_be_revoked(settings: Settings) -> Iterator[Finding]:
     """Find sessions in cookies without a list of those that have ended (ASVS 7.4.1)."""
     if settings.kind != "signed_cookies" or (settings.is_ours and settings.options.get("COOKIE_REVOCATIONS")):
         return
-    option = settings.setting_option("COOKIE_REVOCATIONS", "sqlite:///var/lib/mysite/ended.sqlite3")
+    option = settings.setting_option(
+        "COOKIE_REVOCATIONS", f"sqlite://{settings.example_file('ended.sqlite3')}"
+    )
     lines = [option] if settings.is_ours else [assignment("SESSION_ENGINE", f"{OURS}signed_cookies"), option]
     yield NOT_REVOCABLE.found(
         "Sessions are kept in their cookies, and nothing knows which of them have ended."

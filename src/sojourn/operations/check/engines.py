@@ -6,10 +6,23 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
+from sojourn.operations.check.drivers import installing, missing_modules
 from sojourn.operations.check.finding import Kind, Severity
 from sojourn.operations.check.secrets import assignment, shown
 from sojourn.operations.check.settings import SESSION_MIDDLEWARE
-from sojourn.project import DATABASE_CACHE, DJANGOS, ELSEWHERE, ENGINES, GONE, KNOWN, LOCMEM, OURS
+from sojourn.project import (
+    DATABASE_CACHE,
+    DJANGO_REDIS,
+    DJANGOS,
+    DUMMY,
+    ELSEWHERE,
+    ENGINES,
+    GONE,
+    KNOWN,
+    LOCMEM,
+    OURS,
+    REDIS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +88,13 @@ def engine_is_a_cache(settings: Settings) -> Iterator[Finding]:
         return
     in_database = "DatabaseCache" in settings.engine
     lines = [assignment("SESSION_ENGINE", f"{OURS}{'db' if in_database else 'cache'}")]
+    if in_database and "sojourn.django" not in settings.apps:
+        lines.append(settings.adding_app("sojourn.django"))
     if not in_database and "CACHES" not in settings:
         lines.append(assignment("CACHES", {"default": {"BACKEND": settings.engine}}))
     yield ENGINE_IS_A_CACHE.found(
-        f"SESSION_ENGINE = {shown(settings.engine)} names a cache, not a session engine.",
+        f"SESSION_ENGINE = {shown(settings.engine)} names a cache, not a session engine."
+        + (" Write the lines below, then run manage.py migrate." if in_database else ""),
         where=settings.where("SESSION_ENGINE"),
         corrected="\n".join(lines),
     )
@@ -97,7 +113,7 @@ def engine_is_unknown(settings: Settings) -> Iterator[Finding]:
     yield ENGINE_IS_UNKNOWN.found(
         f"SESSION_ENGINE = {shown(engine)} names no module there is: {said}",
         where=settings.where("SESSION_ENGINE"),
-        corrected=assignment("SESSION_ENGINE", near[0] if near else f"{OURS}embedded"),
+        corrected=assignment("SESSION_ENGINE", near[0]) if near else settings.choosing_embedded(),
     )
 
 
@@ -147,17 +163,22 @@ def djangos_engine(settings: Settings) -> Iterator[Finding]:
     backend = str(settings.cache.get("BACKEND", "")) if settings.kind == "cache" else ""
     if backend and backend not in {*KNOWN, *ELSEWHERE, *GONE}:
         return  # what a cache of the project's own promises is not known
-    kind = "embedded" if backend in ELSEWHERE else settings.kind
-    in_a_table = kind in ("db", "cached_db") or backend == DATABASE_CACHE
-    lines = [assignment("SESSION_ENGINE", f"{OURS}{kind}")]
+    if settings.kind == "signed_cookies" or backend in (LOCMEM, DUMMY):
+        return  # W010, W003 and E008 name another engine
+    is_elsewhere = backend in ELSEWHERE
+    in_a_table = settings.kind in ("db", "cached_db") or backend == DATABASE_CACHE
+    ours = assignment("SESSION_ENGINE", f"{OURS}{settings.kind}")
+    lines = [settings.choosing_embedded() if is_elsewhere else ours]
     if in_a_table and "sojourn.django" not in settings.apps:
         lines.append(settings.adding_app("sojourn.django"))
-    if backend in ELSEWHERE or backend == LOCMEM:
+    if is_elsewhere:
         after = "; its sessions are not taken over, so everybody signs in again"
     else:
         after = ", and takes its sessions over, so nobody is signed out"
         if settings.is_horizons and settings.kind == "cache":
             lines.append(settings.setting_option("ADOPT_CLASSES", _HORIZONS_CLASSES))
+    if backend in (REDIS, DJANGO_REDIS) and missing_modules("valkey"):
+        lines.insert(0, f"# {installing('valkey')}")
     yield DJANGOS_ENGINE.found(
         f"Sessions are kept by Django's {settings.engine}. The engine below keeps them where they are kept "
         f"now{after}." + (" Run manage.py migrate." if in_a_table else ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["Finding", "Kind", "Severity"]
+__all__ = ["Finding", "Kind", "Severity", "sentence"]
 
 
 class Severity(IntEnum):
@@ -21,6 +21,11 @@ class Severity(IntEnum):
     def __str__(self) -> str:
         """Return the name that the command line takes and prints."""
         return self.name.lower()
+
+
+def sentence(text: str) -> str:
+    """Return ``text`` with the stop that ends it, if it has none."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

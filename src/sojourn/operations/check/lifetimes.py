@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "anonymous_sessions_are_kept",
     "cookie_outlives_browsers",
+    "former_secret_is_weak",
     "no_absolute_timeout",
     "pickles",
     "secret_is_weak",
@@ -36,6 +37,12 @@ WEAK_SECRET: Final = Kind(
     severity=Severity.WARNING,
     title="A secret is too weak to seal sessions with",
     happens="Whoever guesses it can make sessions of any user, and reads a stolen store.",
+)
+WEAK_FORMER_SECRET: Final = Kind(
+    id="sojourn.I004",
+    severity=Severity.INFO,
+    title="A former secret is too weak, and still opens sessions",
+    happens="Until it is taken out, whoever guesses it can make sessions of any user.",
 )
 PICKLES: Final = Kind(
     id="sojourn.E012",
@@ -69,20 +76,32 @@ def secret_is_weak(settings: Settings) -> Iterator[Finding]:
     """Find secrets that Django takes, and so does Sojourn, but that seal badly (checklist S9)."""
     if not settings.is_ours:
         return
-    secrets = {"SECRET_KEY": settings["SECRET_KEY"]}
-    secrets |= {
-        f"SECRET_KEY_FALLBACKS[{n}]": key for n, key in enumerate(settings.listed("SECRET_KEY_FALLBACKS"))
-    }
-    for name, secret in secrets.items():
-        if secret and _is_weak(secret):
-            yield WEAK_SECRET.found(
-                f"{name} is too weak to seal sessions with: it has fewer than 32 octets, hardly any variety, "
-                "or comes from a sample such as the one startproject writes. Keep the former one in "
-                "SECRET_KEY_FALLBACKS until its sessions have moved.",
-                where=settings.where(name.partition("[")[0]),
-                corrected='SECRET_KEY = "…"  # the output of: '
-                "python -c 'import secrets; print(secrets.token_urlsafe(48))'",
-            )
+    secret = settings["SECRET_KEY"]
+    if secret and _is_weak(secret):
+        yield WEAK_SECRET.found(
+            "SECRET_KEY is too weak to seal sessions with: it has fewer than 32 octets, hardly any variety, "
+            "or comes from a sample such as the one startproject writes. Keep the former one in "
+            "SECRET_KEY_FALLBACKS until its sessions have moved.",
+            where=settings.where("SECRET_KEY"),
+            corrected='SECRET_KEY = "…"  # the output of: '
+            "python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+        )
+
+
+def former_secret_is_weak(settings: Settings) -> Iterator[Finding]:
+    """Find weak secrets among those that sessions of before may be sealed with."""
+    if not settings.is_ours:
+        return
+    former = settings.listed("SECRET_KEY_FALLBACKS")
+    weak = [number for number, secret in enumerate(former) if secret and _is_weak(secret)]
+    if weak:
+        yield WEAK_FORMER_SECRET.found(
+            f"{', '.join(f'SECRET_KEY_FALLBACKS[{number}]' for number in weak)} is too weak to seal sessions "
+            "with. Sessions move to SECRET_KEY as they are saved, and the last has ended when "
+            "SESSION_COOKIE_AGE is over: take it out then; at once, and who has not moved is signed out.",
+            where=settings.where("SECRET_KEY_FALLBACKS"),
+            corrected="\n".join(f"del SECRET_KEY_FALLBACKS[{number}]" for number in reversed(weak)),
+        )
 
 
 def _is_weak(secret: object) -> bool:
@@ -135,7 +154,9 @@ def anonymous_sessions_are_kept(settings: Settings) -> Iterator[Finding]:
     if settings.kind == "signed_cookies":
         return  # they take no room but their users'
     yield ANONYMOUS_ARE_KEPT.found(
-        f"A session that nobody has signed in to is kept for {age / (24 * 3600):.0f} days.",
+        f"A session that nobody has signed in to is kept for {age / (24 * 3600):.0f} days. "
+        "What a visitor has left in it, such as a basket, ends with it: where that has to wait longer than "
+        "the hour below, give more seconds.",
         where=settings.where("SOJOURN"),
         corrected=settings.setting_option("ANONYMOUS_TIMEOUT", _SHORT),
     )

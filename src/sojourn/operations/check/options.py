@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from sojourn.errors import ConfigurationError
-from sojourn.operations.check.finding import Kind, Severity
+from sojourn.operations.check.finding import Kind, Severity, sentence
 from sojourn.options import nearest_option, parsed_options
 
 if TYPE_CHECKING:
@@ -46,4 +46,4 @@ def _found(settings: Settings, given: object, *, corrected: str) -> Iterator[Fin
     try:
         parsed_options(given)
     except ConfigurationError as error:
-        yield WRONG_OPTION.found(f"{error}.", where=settings.where("SOJOURN"), corrected=corrected)
+        yield WRONG_OPTION.found(sentence(str(error)), where=settings.where("SOJOURN"), corrected=corrected)

@@ -78,7 +78,7 @@ def _read_module(name: str) -> Reading:
         module = import_module(name)
     except SyntaxError as error:
         path = Path(error.filename or name)
-        return Reading(source=name, settings=None, findings=(_syntax_error(path, error),))
+        return _unreadable(name, path, error)
     except (Exception, SystemExit) as error:  # whatever a project's settings raise
         raise ConfigurationError(f"the settings {name} cannot be imported: {_reason(error)}") from error
     path = Path(module.__file__ or name)
@@ -89,7 +89,7 @@ def _read_file(path: Path) -> Reading:
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except SyntaxError as error:
-        return Reading(source=str(path), settings=None, findings=(_syntax_error(path, error),))
+        return _unreadable(str(path), path, error)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from error
     values: dict[str, Any] = {"__file__": str(path.resolve()), "__name__": path.stem}
@@ -168,6 +168,15 @@ def _places(path: Path) -> dict[str, str]:
 
 
 # --- A file that is not Python ------------------------------------------------------------------------
+
+
+def _unreadable(source: str, path: Path, error: SyntaxError) -> Reading:
+    return Reading(
+        source=source,
+        settings=None,
+        findings=(_syntax_error(path, error),),
+        unread=(f"{path}: the settings, before it is Python",),
+    )
 
 
 def _syntax_error(path: Path, error: SyntaxError) -> Finding:

@@ -23,7 +23,7 @@ def as_text(source: str, findings: Sequence[Finding], unread: Sequence[str] = ()
     parts = [
         f"{finding.where}: {finding.severity} {finding.id}: {finding.what}\n"
         f"  Users: {finding.happens}\n"
-        f"  Write:\n{indent(finding.corrected, '      ')}\n"
+        + (f"  Write:\n{indent(finding.corrected, '      ')}\n" if finding.corrected else "")
         for finding in findings
     ]
     counts = Counter(finding.severity for finding in findings)

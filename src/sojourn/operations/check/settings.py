@@ -152,6 +152,17 @@ class Settings:
             return assignment("ADD_INSTALLED_APPS", [*self._names("ADD_INSTALLED_APPS"), name])
         return f'INSTALLED_APPS = [*INSTALLED_APPS, "{name}"]'
 
+    def example_file(self, name: str) -> str:
+        """Return the path of a file where this project might keep it."""
+        return f"/var/lib/{'openstack-dashboard' if self.is_horizons else 'mysite'}/{name}"
+
+    def choosing_embedded(self) -> str:
+        """Return the lines that choose the embedded engine, with its file where none would be assumed."""
+        lines = [assignment("SESSION_ENGINE", f"{OURS}embedded")]
+        if self["BASE_DIR"] is None and self.options.get("PATH") is None:
+            lines.append(self.setting_option("PATH", self.example_file("sessions.sqlite3")))
+        return "\n".join(lines)
+
     def setting_option(self, name: str, value: object) -> str:
         """Return the line that sets a key of ``SOJOURN``."""
         if "SOJOURN" in self:

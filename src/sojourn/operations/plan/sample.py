@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sojourn.clock import SystemClock
 from sojourn.errors import ConfigurationError, StoreUnavailableError
 from sojourn.frozen import frozen
+from sojourn.operations.check.drivers import require
 from sojourn.operations.check.live.memcached import Memcached, quantile
 from sojourn.operations.plan.footprint import MEMCACHED_AROUND, REDIS_AROUND, Shape
 from sojourn.sealing import OVERHEAD
@@ -47,6 +48,7 @@ def sampled(address: str) -> Sample:
     ``StoreUnavailableError``.
     """
     kind, arguments = parsed(address)
+    require(kind)
     ways = {"memcached": _on_memcached, "valkey": _on_valkey}
     sizes = sorted(ways.get(kind, _by_scanning)(kind, arguments))
     count = sum(number for _, number in sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sojourn.errors import StoreUnavailableError
+from sojourn.operations.check.drivers import require
 from sojourn.operations.check.live.places import Database, Servers
 from sojourn.stores.from_url import parsed
 from sojourn.stores.sql.statements import TABLE
@@ -27,6 +28,7 @@ def place_at(address: str, *, where: str, holds: Held) -> Place | None:
         return Servers(
             kind=cast("Literal['memcached', 'valkey']", kind), arguments=arguments, where=where, holds=holds
         )
+    require(kind)
     return _by_sqlalchemy(arguments, where)
 
 
