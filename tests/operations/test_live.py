@@ -148,10 +148,10 @@ def test_a_clock_that_is_an_hour_wrong_is_found(
 ) -> None:
     server = request.getfixturevalue(fixture)
     user = {"postgresql": "postgres@", "mysql": "root@"}.get(scheme, "")
-    database = "sessions" if user else ""
-    there = place(f"{scheme}://{user}{server.address}/{database}", holds="copies")
+    address = f"{scheme}://{user}{server.address}/{'sessions?table=clocks' if user else ''}"
+    there = place(address, holds="copies")
     if isinstance(there, Database):
-        create_table(f"{scheme}://{user}{server.address}/{database}")
+        create_table(address)
     assert ids(live_findings(there, CLOCK)) == []
     [finding] = live_findings(there, Shifted(by))
     assert finding.id == "sojourn.W104"
