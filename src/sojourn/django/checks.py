@@ -82,7 +82,7 @@ def check_table(databases: Sequence[str] | None = None, **_: object) -> list[che
         return _not_partitioned(getattr(store, "origin", store))
     command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
     what = f"The database {alias!r} has no table for sessions: run {command}."
-    return [_message(NO_TABLE.found(what, where="DATABASES", corrected=command))]
+    return [_message(NO_TABLE.found(what, where="DATABASES", corrected=command), todo="Run")]
 
 
 def _not_partitioned(store: DatabaseStore) -> list[checks.CheckMessage]:
@@ -107,6 +107,6 @@ def _project() -> Settings:
     return Settings(given=given)
 
 
-def _message(finding: Finding) -> checks.CheckMessage:
-    hint = f"Write:\n{finding.corrected}" if finding.corrected else None
+def _message(finding: Finding, *, todo: str = "Write") -> checks.CheckMessage:
+    hint = f"{todo}:\n{finding.corrected}" if finding.corrected else None
     return _MESSAGES[finding.severity](f"{finding.what} {finding.happens}", hint=hint, id=finding.id)
