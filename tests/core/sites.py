@@ -52,10 +52,11 @@ def _embedded(path: Path, clock: Clock) -> tuple[Any, Any]:
 
 def _sql(path: Path, clock: Clock) -> tuple[Any, Any]:
     logging.getLogger("aiosqlite").setLevel(logging.INFO)  # below, it logs what it is given
+    # SQLite lets the unlucky of many writers wait long; that is not what is tested here.
     url = f"sqlite:///{path.parent / 'sessions.db'}"
-    store = SQLStore(url, clock=clock)
+    store = SQLStore(url, clock=clock, timeout=PATIENCE / 2)
     store.create_table()
-    return store, AsyncSQLStore(url, clock=clock)
+    return store, AsyncSQLStore(url, clock=clock, timeout=PATIENCE / 2)
 
 
 #: What each store is made by: a plain and an asynchronous one on the same sessions.  A store is one line.

@@ -87,8 +87,10 @@ class Reader:
     def starts_the_server(self) -> None:
         block = next(self.blocks)
         assert block.text == "$ python manage.py runserver\n"
+        # Started in the background, the tests and what they start would ignore Ctrl-C.
+        heeding = ["env", "--default-signal=INT"]
         server = subprocess.Popen(
-            [*block.text[2:].split(), str(self.port), "--noreload"],
+            [*heeding, *block.text[2:].split(), str(self.port), "--noreload"],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.DEVNULL,

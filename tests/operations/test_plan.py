@@ -318,7 +318,9 @@ MEAN = 1_200
 @pytest.mark.parametrize(
     ("fixture", "template"),
     [
-        pytest.param("memcached", "memcached://{}/", marks=pytest.mark.asks_for("memcached")),
+        pytest.param(
+            "memcached", "memcached://{}/?key_prefix=sampled:", marks=pytest.mark.asks_for("memcached")
+        ),
         pytest.param("valkey", "redis://{}/0?key_prefix=sampled:", marks=pytest.mark.asks_for("valkey")),
         pytest.param(
             "postgresql",
