@@ -6,6 +6,7 @@ import os
 import random
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,12 @@ def test_no_key_seals_more_cookies_than_random_nonces_allow(monkeypatch: pytest.
     nonces = [envelope[45:57] for envelope in made]
     assert len(set(nonces)) == len(nonces)
     assert {opening.open(envelope) for envelope in made} == {b"a"}
+
+
+def test_processes_forked_before_their_first_cookie_have_keys_of_their_own() -> None:
+    loaded = Envelopes(KEYRING)
+    salts = {copy(loaded).seal(b"a")[9:25] for _ in range(3)}
+    assert len(salts) == 3
 
 
 def test_ciphers_of_other_processes_are_kept_and_not_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ Signed, so that everybody reads it and nobody changes it::
     format 1 octet │ key id 8 │ keyed BLAKE2b of all the rest 32 │ content
 
 Keys come from the server secret, bound to purpose, namespace and cookie name (:mod:`sojourn.keyring`), and
-for sealing from the salt, too.  A salt, and so a key, belongs to one process and its forks, each of which
-draws another after 2²⁰ cookies: nonces are random, and NIST SP 800-38D (8.3) allows 2³² under one key.  To
+for sealing from the salt, too.  A salt, and so a key, is drawn by a process at its first cookie (its forks
+go on with it) and after each 2²⁰: nonces are random, and NIST SP 800-38D (8.3) allows 2³² under one key.  To
 make a cipher takes several times as long as to use it, hence not one for each cookie.  GCM does not commit to
 its key; the commitment does, and is compared in constant time before anything is decrypted.
 """
@@ -76,7 +76,7 @@ class Envelopes:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._own = self._new()
-        self._left = _MOST_UNDER_ONE
+        self._left = 0  # so that processes forked before their first cookie have keys of their own
         self._kept: dict[bytes, _Cipher] = {}
 
     def _new(self) -> _Cipher:
