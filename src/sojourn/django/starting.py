@@ -39,13 +39,12 @@ def configure(project: Settings) -> None:
     """
     if not settings.configured:
         logging.getLogger("sojourn").addHandler(logging.NullHandler())  # findings say what engines log
-        installed = [app for app in project.apps if app.startswith(_APPS)]
         secret = project["SECRET_KEY"] or secrets.token_urlsafe()  # part of the settings may have none
         settings.configure(
-            **{**project.defaults, **project.given, "INSTALLED_APPS": installed, "SECRET_KEY": secret}
+            **{**project.defaults, **project.given, "INSTALLED_APPS": project.apps, "SECRET_KEY": secret}
         )
     if not apps.ready:
-        apps.populate(settings.INSTALLED_APPS)
+        apps.populate([app for app in settings.INSTALLED_APPS if app.startswith(_APPS)])
 
 
 def start_findings(project: Settings) -> list[Finding]:
