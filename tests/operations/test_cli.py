@@ -307,6 +307,7 @@ def test_an_engine_that_starts_has_nothing_found(engine: str, settings: Callable
     path = settings(
         f'{SOUND}SESSION_ENGINE = "sojourn.django.backends.{engine}"\n'
         'INSTALLED_APPS = ["django.contrib.auth", "a_project.of_its_own", "sojourn.django"]\n'
+        'ADD_INSTALLED_APPS = ["sojourn.django"]\n'  # as Horizon's have it in both
         'DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}\n'
         'SOJOURN["COOKIE_REVOCATIONS"] = "sqlite:///srv/mysite/ended.sqlite3"\n'
     )

@@ -39,12 +39,13 @@ def configure(project: Settings) -> None:
     """
     if not settings.configured:
         logging.getLogger("sojourn").addHandler(logging.NullHandler())  # findings say what engines log
+        installed = list(dict.fromkeys(project.apps))  # what Horizon adds may be in both lists
         secret = project["SECRET_KEY"] or secrets.token_urlsafe()  # part of the settings may have none
         settings.configure(
-            **{**project.defaults, **project.given, "INSTALLED_APPS": project.apps, "SECRET_KEY": secret}
+            **{**project.defaults, **project.given, "INSTALLED_APPS": installed, "SECRET_KEY": secret}
         )
     if not apps.ready:
-        apps.populate([app for app in settings.INSTALLED_APPS if app.startswith(_APPS)])
+        apps.populate({app: None for app in settings.INSTALLED_APPS if app.startswith(_APPS)})
 
 
 def start_findings(project: Settings) -> list[Finding]:
@@ -55,11 +56,9 @@ def start_findings(project: Settings) -> list[Finding]:
     """
     if project.is_horizons and find_spec("openstack_auth") is None:
         return []
-    configure(project)
-    if project.engine != settings.SESSION_ENGINE:
-        return []
     try:
-        found = cannot_start()
+        configure(project)
+        found = cannot_start() if project.engine == settings.SESSION_ENGINE else []
     except Exception:  # noqa: BLE001 - of the project's own code, such as SUBJECT, which may need all its apps
         return []
     silenced = project.listed("SILENCED_SYSTEM_CHECKS")
