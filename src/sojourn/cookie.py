@@ -45,6 +45,11 @@ _WHITE_SPACE: Final = " \t"
 #: RFC 9110 5.6.2: token.
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
+#: What a server must not call a cookie: older parsers, ``http.cookies`` among them, take it for an attribute.
+_ATTRIBUTE: Final = re.compile(
+    "comment|domain|expires|httponly|max-age|partitioned|path|samesite|secure|version", re.IGNORECASE
+)
+
 #: RFC 6265bis 4.1.1: cookie-octet.  No white space, quote, comma, semicolon or backslash.
 _VALUE: Final = re.compile(r"[\x21\x23-\x2B\x2D-\x3A\x3C-\x5B\x5D-\x7E]*")
 
@@ -131,6 +136,8 @@ class CookieSettings:
     def _malformed(self) -> Iterator[str]:
         if not _TOKEN.fullmatch(self.name):
             yield f"name {self.name!a:.60} must be letters, digits and !#$%&'*+-.^_`|~ only"
+        if _ATTRIBUTE.fullmatch(self.name):
+            yield f"name {self.name!a} must be another: that is an attribute of cookies"
         if len(self.name) > MAX_ATTRIBUTE:
             yield f"name has {len(self.name)} characters, the limit is {MAX_ATTRIBUTE}"
         if not _PATH.fullmatch(self.path):

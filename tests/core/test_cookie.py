@@ -240,6 +240,8 @@ def test_L4_the_cookie_is_deleted_with_identical_attributes(settings: CookieSett
         ({"name": ""}, ["name '' must be letters"]),
         ({"name": "a b"}, ["name 'a b' must be letters"]),
         ({"name": "s\u00e9ssion"}, ["name 's\\xe9ssion' must be letters"]),
+        ({"name": "MAX-AGE"}, ["name 'MAX-AGE' must be another"]),
+        ({"name": "path"}, ["name 'path' must be another"]),
         ({"name": "s" * 1025}, ["name has 1025 characters, the limit is 1024"]),
         ({"name": "s", "path": ""}, ["path '' must start with /"]),
         ({"name": "s", "path": "app"}, ["path 'app' must start with /"]),

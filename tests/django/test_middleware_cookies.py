@@ -13,7 +13,7 @@ from django.http import HttpResponse
 from django.http.cookie import SimpleCookie
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sojourn.cookie import CookieSettings, delete_cookie, set_cookie
@@ -312,6 +312,7 @@ texts = st.text(st.characters(exclude_categories=()), max_size=20)
     ),
     texts,
 )
+@example({"SESSION_COOKIE_NAME": "MAX-AGE"}, "")
 def test_T9_no_setting_and_no_token_smuggles_anything_into_the_header(
     chosen: dict[str, Any], value: str
 ) -> None:
