@@ -436,7 +436,8 @@ def test_D6_purge_works_in_batches(store: EmbeddedStore, clock: FakeClock, wire:
 
 def test_D6_purge_under_load_removes_no_living_session(path: Path) -> None:
     clock = FakeClock()
-    with closing(EmbeddedStore(path, clock=clock, purge_every=1)) as store:
+    patience = 60  # of the same clock, which a thread moves while others wait
+    with closing(EmbeddedStore(path, clock=clock, timeout=patience, purge_every=1)) as store:
         kept = [new_record(clock, lives=60) for _ in range(8)]
         for record in kept:
             store.create(record)
