@@ -45,6 +45,7 @@ _REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "urls.md"
         ("rediss+sentinel://h1,h2/name/1?sentinel_password=x", ValkeyStore, AsyncValkeyStore),
         ("valkey+unix:///run/valkey.sock?database=1", ValkeyStore, AsyncValkeyStore),
         ("postgresql://u:p%40w@h:1/shop?sslmode=require&table=s", SQLStore, AsyncSQLStore),
+        ("postgresql:///shop?host=/run/postgresql", SQLStore, AsyncSQLStore),
         ("mysql://u:pw@h/shop?timeout=2&purge_every=none", SQLStore, AsyncSQLStore),
         ("mariadb://h/shop", SQLStore, AsyncSQLStore),
     ],
@@ -88,6 +89,11 @@ def test_the_clock_is_passed_on() -> None:
         ("memcache://h", "memcached://"),
         ("postgres://h", "postgresql://"),
         ("postgresql://h", "names no database"),
+        ("postgresql://h:port/shop", "user:password@host:5432"),
+        ("postgresql://u:p@w@h/shop", "%40"),
+        ("redis://u:p/w@h", "%2F"),
+        ("redis://u:p?w@h", "%3F"),
+        ("sqlite:///:memory:", "memory://"),
         ("mysql+nonsense://h/x", "mysql+mysqldb://"),
         ("redis://h?timeot=1", "'timeout'"),
         ("redis://h?TIMEOUT=1", "'timeout'"),
@@ -133,11 +139,28 @@ def test_a_bad_address_is_told_what_to_write(url: str, told: str) -> None:
         "redis://me:canary@h?timeout=x",
         "redes://me:canary@h",
         "redis://canary@h",
+        "redis://me:canary/s@h:6379/0",
+        "redis+sentinel://me:canary/s@h/0",
+        "redis://me:canary?s@h",
+        "redis://me:p?canary@h",
+        "redis://me:p?canary=s@h",
+        "postgresql://me:canary?s@h/shop",
+        "postgresql://me:p@canary@h/shop",
+        "postgresql://me:p[canary@h/shop",
+        "memcached://me:canary@h",
     ],
 )
 def test_T12_no_message_shows_a_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         from_url(url)
+    assert "canary" not in str(caught.value)
+    assert "canary" not in str(caught.value.__cause__), "a traceback shows it"
+
+
+@pytest.mark.parametrize("make", [MemcachedStore, ValkeyStore])
+def test_T12_no_message_about_a_server_shows_what_may_be_a_password(make: Callable[[str], Any]) -> None:
+    with pytest.raises(ConfigurationError, match="no address") as caught:
+        make("me:canary@h:1")
     assert "canary" not in str(caught.value)
 
 
@@ -179,6 +202,9 @@ def test_a_database_is_reached_by_its_address(scheme: str, postgresql: PostgreSQ
     store.create_table()
     store.close()
     _keeps_a_session(url)
+    _keeps_a_session(
+        f"{scheme}:///{postgresql.database}?table=by_url&host=127.0.0.1&port={postgresql.port}&user=postgres"
+    )
 
 
 @pytest.mark.parametrize(

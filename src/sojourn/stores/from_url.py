@@ -202,6 +202,11 @@ def parsed(url: str) -> tuple[str, Arguments]:
         raise ConfigurationError(f"the {scheme}:// address cannot be read; check its brackets") from error
     if parts.fragment:
         raise ConfigurationError(f"the {scheme}:// address contains '#'; write %23 for it")
+    if kind == "valkey" and parts.netloc and "@" in parts.path + parts.query:  # before any of it is shown
+        raise ConfigurationError(
+            f"the {scheme}:// address has an '@' after its first '/' or '?'; in users and passwords "
+            "write %2F, %3F and %40 for these"
+        )
     options = parse_qsl(parts.query, keep_blank_values=True)
     if kind == _SQL:
         of_driver = [option for option in options if option[0] not in OPTIONS[_SQL]]
@@ -244,6 +249,10 @@ def _memory(parts: SplitResult, arguments: Arguments) -> Arguments:
 
 def _sqlite(parts: SplitResult, arguments: Arguments) -> Arguments:
     path = unquote(parts.path)
+    if path.strip("/") == ":memory:":
+        raise ConfigurationError(
+            "sqlite:// keeps sessions in a file; for this process's memory write memory://"
+        )
     if parts.netloc or len(path.strip("/")) == 0:
         raise ConfigurationError(
             "a sqlite:// address is a path from the root of this machine: three slashes, such as "
@@ -265,7 +274,9 @@ def _memcached(parts: SplitResult, arguments: Arguments) -> Arguments:
 
 
 def _sql(parts: SplitResult, arguments: Arguments) -> Arguments:
-    return {"database": parts.geturl(), **arguments}
+    # Not parts.geturl(), which loses the slashes of an address without a host.
+    query = f"?{parts.query}" if parts.query else ""
+    return {"database": f"{parts.scheme}://{parts.netloc}{parts.path}{query}", **arguments}
 
 
 def _valkey(parts: SplitResult, arguments: Arguments) -> Arguments:

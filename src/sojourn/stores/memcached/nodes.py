@@ -37,8 +37,9 @@ class Node:
         match = _ADDRESS.fullmatch(address)
         port = int(match["port"] or _DEFAULT_PORT) if match else 0
         if match is None or not 0 < port < 1 << 16:
+            shown = "this" if "@" in address else repr(address)  # before it there may be a password
             raise ConfigurationError(
-                f"{address!r} is no address of a memcached; give 'host:port' or 'unix:/path/to/socket'"
+                f"{shown} is no address of a memcached; give 'host:port' or 'unix:/path/to/socket'"
             )
         return cls(None, match["host"].strip("[]"), port)
 

@@ -89,10 +89,11 @@ def parsed(url: str | URL, drivers: Mapping[str, str]) -> URL:
     """
     try:
         found = sa.make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):  # whose messages show the address, or what was taken for its port
         raise ConfigurationError(
-            "this is no address of a database; write postgresql://user:password@host:5432/name"
-        ) from error
+            "this is no address of a database; write postgresql://user:password@host:5432/name, and special "
+            "characters of the password as %40"
+        ) from None
     kind, _, driver = found.drivername.partition("+")
     if kind not in drivers:
         raise ConfigurationError(
@@ -102,6 +103,8 @@ def parsed(url: str | URL, drivers: Mapping[str, str]) -> URL:
         raise ConfigurationError(
             f"the {kind}:// address names no database; write it after the last slash, or use MemoryStore"
         )
+    if "@" in (found.host or ""):  # what messages call the database would show it
+        raise ConfigurationError(f"the {kind}:// address has two '@'; write %40 for the one in the password")
     found = found.set(drivername=f"{kind}+{driver or drivers[kind]}")
     is_async = drivers is ASYNC_DRIVERS
     try:

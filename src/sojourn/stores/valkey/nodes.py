@@ -33,8 +33,9 @@ class Node(NamedTuple):
         match = _ADDRESS.fullmatch(address)
         port = int(match["port"] or default_port) if match else 0
         if match is None or not 0 < port < 1 << 16:
+            shown = "this" if "@" in address else repr(address)  # before it there may be a password
             raise ConfigurationError(
-                f"{address!r} is no address of a server; give 'host:port' or 'unix:/path/to/socket'"
+                f"{shown} is no address of a server; give 'host:port' or 'unix:/path/to/socket'"
             )
         return cls(None, match["host"].strip("[]"), port)
 
