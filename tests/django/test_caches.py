@@ -241,6 +241,24 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an empty server": ({"BACKEND": PYMEMCACHE, "LOCATION": "a:1,"}, ["LOCATION names no server"]),
     "not a server": ({"BACKEND": PYMEMCACHE, "LOCATION": "a:b:c"}, ["'a:b:c' is no address"]),
     "a server twice": ({"BACKEND": PYMEMCACHE, "LOCATION": "a:1,a:1"}, ["named twice"]),
+    "a port for a server": ({"BACKEND": PYMEMCACHE, "LOCATION": ("h", 11211)}, ["[('127.0.0.1', 11211)]"]),
+    "half a server": ({"BACKEND": PYMEMCACHE, "LOCATION": [("h",)]}, ["tuple of host and port"]),
+    "a user of memcached": (
+        {"BACKEND": PYMEMCACHE, "LOCATION": "u:topsecret@h:11211"},
+        ["this is no address", "'host:port'"],
+    ),
+    "seconds from the environment": (
+        {"BACKEND": PYMEMCACHE, "LOCATION": "h", "OPTIONS": {"timeout": "2"}},
+        ["timeout has to be seconds, such as 2.0; it is of type str"],
+    ),
+    "TLS without a context": (
+        {"BACKEND": PYMEMCACHE, "LOCATION": "h", "OPTIONS": {"tls_context": True}},
+        ["ssl.create_default_context()"],
+    ),
+    "options in a list": (
+        {"BACKEND": PYMEMCACHE, "LOCATION": "h", "OPTIONS": ["no_delay"]},
+        ["OPTIONS of CACHES['default'] has to be a dictionary; it is of type list"],
+    ),
     "SASL": (
         {"BACKEND": PYLIBMC, "LOCATION": "a:1", "OPTIONS": {"username": "u", "password": "topsecret"}},
         ["a user and password"],
@@ -258,6 +276,22 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no database": ({"BACKEND": REDIS, "LOCATION": "redis://h/x"}, ["the number of the database"]),
     "no socket": ({"BACKEND": REDIS, "LOCATION": "unix://"}, ["'unix:///run/redis.sock?db=0'"]),
     "no number": ({"BACKEND": REDIS, "LOCATION": "redis://h?db=x"}, ["after its '?'"]),
+    "a slash in a password": (
+        {"BACKEND": REDIS, "LOCATION": "redis://u:topsecret/x@h:6379/0"},
+        ["LOCATION cannot be read", "%2F (/)"],
+    ),
+    "a limit from the environment": (
+        {"BACKEND": REDIS, "LOCATION": "redis://h", "OPTIONS": {"max_connections": "10"}},
+        ["max_connections has to be a whole number"],
+    ),
+    "a deadline from the environment": (
+        django_redis({"SOCKET_TIMEOUT": "5"}),
+        ["socket_timeout has to be seconds"],
+    ),
+    "a database by name": (
+        {"BACKEND": REDIS, "LOCATION": "redis://h", "OPTIONS": {"db": "sessions"}},
+        ["db has to be the number of the database"],
+    ),
     "no password": ({"BACKEND": REDIS, "LOCATION": "redis://u@h"}, ["username without password"]),
     "TLS without rediss": (
         {"BACKEND": REDIS, "LOCATION": "redis://h", "OPTIONS": {"ssl_cert_reqs": None}},
@@ -299,6 +333,14 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"BACKEND": DJANGO_REDIS, "LOCATION": "redis://name/0", "OPTIONS": {**SENTINELS, "SENTINELS": []}},
         ["'SENTINELS': [('127.0.0.1', 26379)]"],
     ),
+    "Sentinels as text": (
+        {
+            "BACKEND": DJANGO_REDIS,
+            "LOCATION": "redis://name/0",
+            "OPTIONS": {**SENTINELS, "SENTINELS": ["10.0.0.1:26379"]},
+        },
+        ["'SENTINELS': [('127.0.0.1', 26379)]"],
+    ),
     "TLS with half of them": (
         {"BACKEND": DJANGO_REDIS, "LOCATION": "rediss://name/0", "OPTIONS": SENTINELS},
         ["'SENTINEL_KWARGS': {'ssl': True}"],
@@ -334,6 +376,7 @@ def test_a_mistake_in_an_alias_is_said_with_what_to_write(
     message = str(refused.value)
     assert "CACHES" in message
     assert "topsecret" not in message
+    assert "topsecret" not in str(refused.value.__cause__)
     for line in named:
         assert line in message
 
@@ -344,6 +387,13 @@ def test_CACHES_without_the_alias_are_shown_with_it(make_site: Callable[..., Sit
         site.session()
     lines = f"CACHES = {{'default': {{'BACKEND': '{PYMEMCACHE}', 'LOCATION': '10.0.0.1:11211'}}}}"
     assert lines in str(refused.value)
+
+
+def test_an_alias_that_is_an_address_is_told_to_be_a_dictionary(make_site: Callable[..., Site]) -> None:
+    site = make_site("cache", CACHES={"default": "redis://:topsecret@h"})
+    with pytest.raises(ImproperlyConfigured, match=r"CACHES\['default'\] has to be a dictionary") as refused:
+        site.session()
+    assert "topsecret" not in str(refused.value)
 
 
 def test_a_cap_on_a_users_sessions_is_refused_with_memcached(make_site: Callable[..., Site]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from django.utils.module_loading import import_string
 from sojourn.project import DJANGO_REDIS, ELSEWHERE, GONE, KNOWN, OURS, PYMEMCACHE, REDIS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
 __all__ = ["CacheEntry", "cache_entry"]
 
@@ -55,6 +56,15 @@ class CacheEntry:
         """A location such as this backend's."""
         return _EXAMPLES[REDIS if self.backend in (REDIS, DJANGO_REDIS) else PYMEMCACHE]
 
+    def checked(
+        self, given: Mapping[str, Any], option: str, kinds: type | tuple[type, ...], meant: str
+    ) -> Any:
+        """Return an option, ``None`` if it is not given.  Refuse what is not of these ``kinds``."""
+        value = given.get(option)
+        if value is None or isinstance(value, kinds):
+            return value
+        raise self.error(f"{option} has to be {meant}; it is of type {type(value).__name__}")
+
     def check_options(
         self, given: Mapping[str, Any], known: Collection[str], *, where: str = "OPTIONS"
     ) -> None:
@@ -88,15 +98,21 @@ def cache_entry(alias: str) -> CacheEntry:
         raise InvalidCacheBackendError(  # as Django does: an ImproperlyConfigured
             f"SESSION_CACHE_ALIAS is {alias!r}, but CACHES has no {alias!r}: add it, or name one it has"
         )
-    given: Mapping[str, Any] = configured[alias]
+    given = _dictionary(configured[alias], f"CACHES[{alias!r}]")
     named = str(given.get("BACKEND"))
     return CacheEntry(
         alias=alias,
         backend=_known(alias, named, given.get("LOCATION")),
         location=given.get("LOCATION", ""),
-        options=given.get("OPTIONS") or {},
+        options=_dictionary(given.get("OPTIONS") or {}, f"OPTIONS of CACHES[{alias!r}]"),
         key_prefix=_key_prefix(str(given.get("KEY_PREFIX", "")), str(given.get("VERSION", 1))),
     )
+
+
+def _dictionary(given: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f"{what} has to be a dictionary; it is of type {type(given).__name__}")
+    return given
 
 
 def _known(alias: str, named: str, location: object) -> str:

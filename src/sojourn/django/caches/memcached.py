@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.project import PYMEMCACHE
@@ -37,7 +38,7 @@ def memcached_arguments(entry: CacheEntry, *, timeout: float) -> dict[str, Any]:
     """Return what the store is made with.  Raises ``ImproperlyConfigured``."""
     options = entry.options
     arguments: dict[str, Any] = {
-        "servers": [_address(location) for location in entry.locations(";,")],
+        "servers": [_address(entry, location) for location in entry.locations(";,")],
         "key_prefix": entry.key_prefix,
         "timeout": timeout,
     }
@@ -51,16 +52,24 @@ def memcached_arguments(entry: CacheEntry, *, timeout: float) -> dict[str, Any]:
         entry.check_options(options, _PYLIBMC_OPTIONS | {"username", "password"})
         return arguments
     entry.check_options(options, _PYMEMCACHE_OPTIONS)
-    if options.get("timeout") is not None:
-        arguments["timeout"] = min(timeout, options["timeout"])
-    if options.get("tls_context") is not None:
-        arguments["tls"] = options["tls_context"]
+    theirs = entry.checked(options, "timeout", (int, float), "seconds, such as 2.0")
+    if theirs is not None:
+        arguments["timeout"] = min(timeout, theirs)
+    tls = entry.checked(options, "tls_context", ssl.SSLContext, "what ssl.create_default_context() returns")
+    if tls is not None:
+        arguments["tls"] = tls
     return arguments
 
 
-def _address(location: Any) -> str:
+def _address(entry: CacheEntry, location: Any) -> str:
     """Return the address of a server; pymemcache takes a tuple of host and port, too."""
-    if isinstance(location, tuple | list):
-        host, port = location
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return str(location).strip()
+    match location:
+        case str():
+            return location.strip()
+        case [str() as host, int() | str() as port]:
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case _:
+            raise entry.error(
+                f"each server in LOCATION has to be text, such as {entry.example!r}, or a tuple of host and "
+                "port, such as [('127.0.0.1', 11211)]"
+            )

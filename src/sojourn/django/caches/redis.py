@@ -64,6 +64,9 @@ _CLIENTS: Final = frozenset({"DefaultClient", "HerdClient", "SentinelClient"})
 _REDIS_CLIENTS: Final = frozenset({"Redis", "StrictRedis"})
 _FACTORIES: Final = frozenset({"ConnectionFactory", "SentinelConnectionFactory"})
 
+#: Host and port of a Sentinel.
+_PAIR: Final = 2
+
 _VERIFY: Final = {
     None: ssl.CERT_NONE,
     "none": ssl.CERT_NONE,
@@ -94,15 +97,17 @@ def redis_arguments(entry: CacheEntry, *, timeout: float) -> dict[str, Any]:
         raise entry.error(
             f"{min(tls)!r} is for TLS, and LOCATION begins with redis://: write 'LOCATION': 'rediss://…'"
         )
+    most = entry.checked(connection, "max_connections", int, "a whole number, such as 16")
+    theirs = entry.checked(connection, "socket_timeout", (int, float), "seconds, such as 2.0")
     arguments: dict[str, Any] = {
         "username": unquote(url.username) if url.username else connection.get("username") or None,
         "password": unquote(url.password) if url.password else connection.get("password") or None,
         "database": _database(entry, url, connection),
         "key_prefix": entry.key_prefix,
-        "timeout": min(timeout, connection.get("socket_timeout") or timeout),
+        "timeout": min(timeout, theirs or timeout),
     }
-    if connection.get("max_connections") is not None:
-        arguments["max_connections"] = connection["max_connections"]
+    if most is not None:
+        arguments["max_connections"] = most
     if has_tls:
         arguments["tls"] = _context(entry, tls)
     if sentinels is not None:
@@ -116,8 +121,11 @@ def _primary(entry: CacheEntry, separators: str) -> SplitResult:
     try:
         url = urlsplit(str(entry.locations(separators)[0]).strip())
         url.port  # noqa: B018 - raises if it is none
-    except ValueError as error:
-        raise entry.error(f"LOCATION cannot be read: write one such as {entry.example!r}") from error
+    except ValueError:  # whose message shows what was taken for the port
+        raise entry.error(
+            f"LOCATION cannot be read: write one such as {entry.example!r}, and special characters of its "
+            "password as %2F (/), %3F (?), %23 (#) and %2C (,)"
+        ) from None
     if url.scheme not in ("redis", "rediss", "unix"):
         raise entry.error(
             "LOCATION has to begin with redis://, rediss:// or unix://: write "
@@ -194,7 +202,10 @@ def _database(entry: CacheEntry, url: SplitResult, connection: Mapping[str, Any]
         if not path.isdecimal():
             raise entry.error("LOCATION ends in the number of the database, such as /0")
         return int(path)
-    return int(connection.get("db") or 0)
+    try:
+        return int(connection.get("db") or 0)
+    except (TypeError, ValueError) as error:
+        raise entry.error("db has to be the number of the database, such as 0") from error
 
 
 def _server(entry: CacheEntry, url: SplitResult) -> str:
@@ -213,7 +224,10 @@ def _by_sentinel(
     entry: CacheEntry, url: SplitResult, sentinels: Any, options: dict[str, Any], *, has_tls: bool
 ) -> dict[str, Any]:
     """Return how to find the primary named in the location, as django-redis does."""
-    if not sentinels or not url.hostname:
+    pairs = isinstance(sentinels, list | tuple) and all(
+        isinstance(sentinel, list | tuple) and len(sentinel) == _PAIR for sentinel in sentinels
+    )
+    if not sentinels or not pairs or not url.hostname:
         raise entry.error(
             "OPTIONS has to name the Sentinels and LOCATION the primary: write 'LOCATION': 'redis://name/0' "
             "and 'SENTINELS': [('127.0.0.1', 26379)]"
