@@ -113,9 +113,7 @@ def _started(name: str, stack: ExitStack) -> dict[str, Any] | None:
     """Return the entry of ``DATABASES`` for a server started now; ``None``: the benchmark's SQLite file."""
     if name == "sqlite":
         return None
-    server = PostgreSQL() if name == "postgresql" else MariaDB()
-    stack.callback(server.remove)
-    server.start()
+    server = stack.enter_context(PostgreSQL() if name == "postgresql" else MariaDB())
     engine, user = ("postgresql", "postgres") if name == "postgresql" else ("mysql", "root")
     return {
         "ENGINE": f"django.db.backends.{engine}",

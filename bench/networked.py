@@ -54,18 +54,14 @@ def servers(folder: Path) -> Iterator[dict[str, Any]]:
     aliases: dict[str, Any] = {}
     with ExitStack() as stack:
         if shutil.which("memcached"):
-            memcached = Memcached("-m", "256")
-            stack.callback(memcached.kill)
-            memcached.start()
+            memcached = stack.enter_context(Memcached("-m", "256"))
             aliases["memcached"] = {
                 "BACKEND": f"{_DJANGOS}.memcached.PyMemcacheCache",
                 "LOCATION": memcached.address,
                 "OPTIONS": {"no_delay": True},
             }
         if any(shutil.which(program) for program in PROGRAMS):
-            server = Valkey(folder / "redis")
-            stack.callback(server.kill)
-            server.start()
+            server = stack.enter_context(Valkey(folder / "redis"))
             aliases["redis"] = {
                 "BACKEND": f"{_DJANGOS}.redis.RedisCache",
                 "LOCATION": f"redis://{server.address}/0",

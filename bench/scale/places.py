@@ -237,22 +237,14 @@ def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 @contextmanager
 def _postgresql(_: Path, *, is_dated: bool = False) -> Iterator[Place]:
-    server = PostgreSQL("shared_buffers=1GB", "max_wal_size=4GB")
-    try:
-        server.start()
+    with PostgreSQL("shared_buffers=1GB", "max_wal_size=4GB") as server:
         yield InPostgreSQL(server, is_dated=is_dated)
-    finally:
-        server.remove()
 
 
 @contextmanager
 def _mariadb(_: Path) -> Iterator[Place]:
-    server = MariaDB("--innodb-buffer-pool-size=1G", "--innodb-log-file-size=1G")
-    try:
-        server.start()
+    with MariaDB("--innodb-buffer-pool-size=1G", "--innodb-log-file-size=1G") as server:
         yield InMariaDB(server)
-    finally:
-        server.remove()
 
 
 @contextmanager

@@ -39,12 +39,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 @pytest.fixture(scope="session")
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
     """A Keystone that all these tests share."""
-    keystone = Keystone(tmp_path_factory.mktemp("keystone"))
-    try:
-        keystone.start()
+    with Keystone(tmp_path_factory.mktemp("keystone")) as keystone:
         yield keystone
-    finally:
-        keystone.kill()
 
 
 @pytest.fixture
@@ -60,8 +56,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with ExitStack() as stack:
         servers = engine.new_servers(tmp_path_factory.mktemp("server"))
         for server in servers.values():
-            stack.callback(getattr(server, "remove", server.kill))
-            server.start()
+            stack.enter_context(server)
         yield engine.at(servers)
 
 
@@ -71,10 +66,7 @@ def new_horizon(keystone: Keystone, tmp_path: Path) -> Iterator[Callable[..., Ho
     with ExitStack() as stack:
 
         def start(engine: Engine, more: str = "", **options: Any) -> Horizon:
-            horizon = Horizon(tmp_path / "horizon", keystone, engine, more, **options)
-            stack.callback(horizon.kill)
-            horizon.start()
-            return horizon
+            return stack.enter_context(Horizon(tmp_path / "horizon", keystone, engine, more, **options))
 
         yield start
 
@@ -140,9 +132,5 @@ def horizon(
     engine: Engine, keystone: Keystone, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Horizon]:
     """Horizon on that engine, for all tests that need no other settings."""
-    horizon = Horizon(tmp_path_factory.mktemp("horizon"), keystone, engine)
-    try:
-        horizon.start()
+    with Horizon(tmp_path_factory.mktemp("horizon"), keystone, engine) as horizon:
         yield horizon
-    finally:
-        horizon.kill()

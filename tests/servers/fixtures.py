@@ -162,14 +162,7 @@ def memcached(_memcached_of_the_session: Memcached) -> Memcached:
 def new_memcached(_has_memcached: None) -> Iterator[Callable[..., Memcached]]:
     """Start a memcached of this test's own, to be killed, stopped and resumed."""
     with ExitStack() as stack:
-
-        def start(*options: str, **where: object) -> Memcached:
-            server = Memcached(*options, **where)  # type: ignore[arg-type]
-            stack.callback(server.kill)
-            server.start()
-            return server
-
-        yield start
+        yield lambda *options, **where: stack.enter_context(Memcached(*options, **where))
 
 
 @pytest.fixture(scope="session")
@@ -201,24 +194,15 @@ def _has_valkey() -> None:
 @pytest.fixture(scope="session")
 def valkey(_has_valkey: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A server that tests share, each under a key prefix of its own; not to be killed."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.kill()
+    with Valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture
 def new_valkey(_has_valkey: None, tmp_path: Path) -> Iterator[Callable[..., Valkey]]:
     """Start a server of this test's own, to be killed, stopped and resumed."""
     with ExitStack() as stack:
-
-        def start(*options: str) -> Valkey:
-            server = Valkey(tmp_path / "valkey", *options)
-            stack.callback(server.kill)
-            server.start()
-            return server
-
-        yield start
+        yield lambda *options: stack.enter_context(Valkey(tmp_path / "valkey", *options))
 
 
 @pytest.fixture
@@ -231,45 +215,29 @@ def valkey_proxy(valkey: Valkey) -> Iterator[Proxy]:
 @pytest.fixture(scope="session")
 def valkey_cluster(_has_valkey: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A Cluster that tests share, each under a key prefix of its own; not to be killed."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.start()
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
-    finally:
-        cluster.kill()
 
 
 @pytest.fixture
 def new_cluster(_has_valkey: None, tmp_path: Path) -> Iterator[Cluster]:
     """A Cluster of this test's own, to be harmed."""
-    cluster = Cluster(tmp_path)
-    try:
-        cluster.start()
+    with Cluster(tmp_path) as cluster:
         yield cluster
-    finally:
-        cluster.kill()
 
 
 @pytest.fixture
 def new_sentinels(_has_valkey: None, tmp_path: Path) -> Iterator[Sentinels]:
     """A primary with a replica and Sentinels of this test's own, to be harmed."""
-    sentinels = Sentinels(tmp_path)
-    try:
-        sentinels.start()
+    with Sentinels(tmp_path) as sentinels:
         yield sentinels
-    finally:
-        sentinels.kill()
 
 
 @pytest.fixture(scope="session")
 def valkey_sentinels(_has_valkey: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
     """A primary with Sentinels that tests share, each under a key prefix of its own; not to be killed."""
-    sentinels = Sentinels(tmp_path_factory.mktemp("sentinels"))
-    try:
-        sentinels.start()
+    with Sentinels(tmp_path_factory.mktemp("sentinels")) as sentinels:
         yield sentinels
-    finally:
-        sentinels.kill()
 
 
 @pytest.fixture(scope="session")
@@ -280,40 +248,22 @@ def _has_postgresql() -> None:
 @pytest.fixture(scope="session")
 def postgresql(_has_postgresql: None) -> Iterator[PostgreSQL]:
     """A server that tests share, each with a table of its own; not to be killed."""
-    server = PostgreSQL(*postgresql_server.FAST)
-    try:
-        server.start()
+    with PostgreSQL(*postgresql_server.FAST) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture
 def new_postgresql(_has_postgresql: None) -> Iterator[Callable[..., PostgreSQL]]:
     """Start a server of this test's own, to be killed, stopped and resumed."""
     with ExitStack() as stack:
-
-        def start(*settings: str) -> PostgreSQL:
-            server = PostgreSQL(*settings)
-            stack.callback(server.remove)
-            server.start()
-            return server
-
-        yield start
+        yield lambda *settings: stack.enter_context(PostgreSQL(*settings))
 
 
 @pytest.fixture
 def new_standby(_has_postgresql: None) -> Iterator[Callable[[int], Standby]]:
     """Start a standby of the primary on a port."""
     with ExitStack() as stack:
-
-        def start(primary: int) -> Standby:
-            server = Standby(primary)
-            stack.callback(server.remove)
-            server.start()
-            return server
-
-        yield start
+        yield lambda primary: stack.enter_context(Standby(primary))
 
 
 @pytest.fixture
@@ -327,12 +277,8 @@ def postgresql_proxy(postgresql: PostgreSQL) -> Iterator[Proxy]:
 def pgbouncer(postgresql: PostgreSQL) -> Iterator[PgBouncer]:
     """A pooler before ``postgresql``, in transaction mode."""
     _demand("pgbouncer")
-    pooler = PgBouncer(postgresql)
-    try:
-        pooler.start()
+    with PgBouncer(postgresql) as pooler:
         yield pooler
-    finally:
-        pooler.remove()
 
 
 @pytest.fixture(scope="session")
@@ -343,26 +289,15 @@ def _has_mariadb() -> None:
 @pytest.fixture(scope="session")
 def mariadb(_has_mariadb: None) -> Iterator[MariaDB]:
     """A server that tests share, each with a table of its own; not to be killed."""
-    server = MariaDB(*mariadb_server.FAST)
-    try:
-        server.start()
+    with MariaDB(*mariadb_server.FAST) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture
 def new_mariadb(_has_mariadb: None) -> Iterator[Callable[..., MariaDB]]:
     """Start a server of this test's own, to be killed, stopped and resumed."""
     with ExitStack() as stack:
-
-        def start(*options: str) -> MariaDB:
-            server = MariaDB(*options)
-            stack.callback(server.remove)
-            server.start()
-            return server
-
-        yield start
+        yield lambda *options: stack.enter_context(MariaDB(*options))
 
 
 @pytest.fixture

@@ -30,20 +30,20 @@ class MariaDB(Server):
         #: What a client connects to.
         self.address = f"{HOST}:{self.port}"
         self.folder = new_folder("mariadb")
-        self._files = ["--no-defaults", f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}"]
+        self._where = ["--no-defaults", f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}"]
         if os.geteuid() == 0:
-            self._files.append("--user=root")  # giving up root would give up being killed with the tests
+            self._where.append("--user=root")  # giving up root would give up being killed with the tests
         self._socket = f"--socket={self.folder / 'socket'}"
-        arguments = [program("mariadbd") or "mariadbd", *self._files, self._socket]
+        arguments = [program("mariadbd") or "mariadbd", *self._where, self._socket]
         arguments += [f"--bind-address={HOST}", f"--port={self.port}", "--skip-name-resolve"]
         arguments += ["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", *options]
-        super().__init__(arguments, is_ready=partial(accepts, (HOST, self.port)))
+        super().__init__(arguments, is_ready=partial(accepts, (HOST, self.port)), files=self.folder)
 
     def start(self) -> None:
         """Start, with an empty database if it is the first time."""
         is_new = not (self.folder / "data").exists()
         if is_new:
-            self._run("mariadb-install-db", *self._files, "--auth-root-authentication-method=normal")
+            self._run("mariadb-install-db", *self._where, "--auth-root-authentication-method=normal")
         super().start()
         if is_new:
             self.sql(f"CREATE DATABASE {self.database} CHARACTER SET utf8mb4", database="mysql")
@@ -53,11 +53,6 @@ class MariaDB(Server):
         return self._run(
             "mariadb", "--no-defaults", self._socket, "-u", "root", "-N", "-B", database, "-e", statement
         ).strip()
-
-    def remove(self) -> None:
-        """End it and delete its files."""
-        self.kill()
-        shutil.rmtree(self.folder)
 
     def _run(self, name: str, *arguments: str) -> str:
         command = [program(name) or name, *arguments]

@@ -38,9 +38,4 @@ class PgBouncer(Server):
             f"auth_type = any\nauth_file = {users}\npool_mode = transaction\n"
         )
         arguments = [*as_user(), program("pgbouncer") or "pgbouncer", str(settings)]
-        super().__init__(arguments, is_ready=partial(accepts, (HOST, self.port)))
-
-    def remove(self) -> None:
-        """End it and delete its files."""
-        self.kill()
-        shutil.rmtree(self.folder)
+        super().__init__(arguments, is_ready=partial(accepts, (HOST, self.port)), files=self.folder)

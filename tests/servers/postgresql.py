@@ -53,7 +53,7 @@ class PostgreSQL(Server):
         arguments = [program("postgres") or "postgres", "-D", str(self.folder / "data")]
         for option in options:
             arguments += ["-c", option]
-        super().__init__([*as_user(), *arguments], is_ready=self._answers)
+        super().__init__([*as_user(), *arguments], is_ready=self._answers, files=self.folder)
 
     def start(self) -> None:
         """Start, with an empty database if it is the first time."""
@@ -89,11 +89,6 @@ class PostgreSQL(Server):
         for child in self._children():
             os.kill(child, signal.SIGCONT)
         super().resume()
-
-    def remove(self) -> None:
-        """End it and delete its files."""
-        self.kill()
-        shutil.rmtree(self.folder)
 
     def _children(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-__all__ = ["HOST", "Server", "accepts", "dying_with_us", "free_port", "new_folder"]
+__all__ = ["HOST", "Removable", "Server", "accepts", "dying_with_us", "free_port", "new_folder"]
 
 HOST = "127.0.0.1"
 
@@ -67,29 +67,52 @@ def dying_with_us(signal_name: str) -> list[str]:
     return [] if setpriv is None else [setpriv, "--pdeathsig", signal_name]
 
 
-class Server:
-    """A program to start, kill, stop, continue and start again with the same arguments.
-
-    The kernel kills it when whoever started it dies, even if that was by ``kill -9``.
-    """
-
-    def __init__(
-        self, arguments: Sequence[str], *, is_ready: Callable[[], bool], patience: float = PATIENCE
-    ) -> None:
-        self._arguments = arguments
-        self._is_ready = is_ready
-        self._patience = patience
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
+class Removable:
+    """Something to start: ``with`` it, and nothing of it is left afterwards, not even of one that fails."""
 
     def start(self) -> None:
         """Start and wait until it answers."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """End it and delete its files; nothing happens if it does not run."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+class Server(Removable):
+    """A program to start, kill, stop, continue and start again with the same arguments.
+
+    The kernel kills it when whoever started it dies, even if that was by ``kill -9``.  ``files`` is a folder
+    of its own, which goes with it.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        is_ready: Callable[[], bool],
+        files: Path | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._arguments = arguments
+        self._is_ready = is_ready
+        self._files = files
+        self._patience = patience
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """See :meth:`Removable.start`."""
         assert self._process is None, "it runs already"
         self._process = subprocess.Popen(
             [*dying_with_us("KILL"), *self._arguments],
@@ -115,6 +138,12 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def remove(self) -> None:
+        """See :meth:`Removable.remove`."""
+        self.kill()
+        if self._files is not None:
+            shutil.rmtree(self._files)
 
     def stop(self) -> None:
         """Let it neither answer nor refuse until :meth:`resume`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
-from tests.servers.process import HOST, PATIENCE, Server, accepts, free_port
+from tests.servers.process import HOST, PATIENCE, Removable, Server, accepts, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ class Valkey(Server):
         wait_until(has_it, "the replica does not follow")
 
 
-class Cluster:
+class Cluster(Removable):
     """Three primaries with a replica each."""
 
     primaries = 3
@@ -155,13 +155,13 @@ class Cluster:
     def _any(self) -> Valkey:
         return next(node for node in self.nodes if accepts((HOST, node.port)))
 
-    def kill(self) -> None:
+    def remove(self) -> None:
         """End all nodes."""
         for node in self.nodes:
             node.kill()
 
 
-class Sentinels:
+class Sentinels(Removable):
     """A primary, its replica and three Sentinels that watch them."""
 
     name = "sessions"
@@ -213,7 +213,7 @@ class Sentinels:
         in_step = self.servers[1].info("replication")["master_link_status"] == "up"
         return in_step and told[b"num-other-sentinels"] == b"2" and told[b"num-slaves"] == b"1"
 
-    def kill(self) -> None:
+    def remove(self) -> None:
         """End all."""
         for server in (*self.sentinels, *self.servers):
             server.kill()
