@@ -56,6 +56,12 @@ def _no_server_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "SLOW", float("inf"))
 
 
+@pytest.fixture(name="memcached")
+def own_memcached(new_memcached: Callable[..., Memcached]) -> Memcached:
+    """A memcached of this test's own: one that is shared tells what others have stored, and were refused."""
+    return new_memcached()
+
+
 class Shifted(SystemClock):
     """A clock that is wrong by so many milliseconds."""
 
