@@ -29,6 +29,7 @@ from sojourn.stores.memcached.nodes import nodes_of, owner
 from sojourn.testing.records import new_record
 from tests.servers.certificates import self_signed
 from tests.servers.proxy import Proxy
+from tests.stores.asking import storm
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,30 +71,8 @@ async def test_C5_of_10000_calls_and_cancellations_none_gets_the_reply_of_anothe
     memcached: Memcached,
 ) -> None:
     store = AsyncMemcachedStore(memcached.address, max_connections=8, timeout=PATIENCE)
-    records = [new_record(CLOCK, payload=b"%d " % number * 500) for number in range(50)]
-    for record in records:
-        await store.create(record)
-    answered = cancelled = 0
-
-    async def read(number: int) -> None:
-        record = records[number % len(records)]
-        loaded = await store.load(record.key)
-        assert loaded is not None
-        assert (loaded.key, loaded.payload) == (record.key, record.payload)
-
-    for _ in range(100):
-        tasks = [asyncio.create_task(read(number)) for number in range(100)]
-        for task in random.sample(tasks, 30):
-            await asyncio.sleep(0)
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, asyncio.CancelledError):
-                cancelled += 1
-            else:
-                assert result is None
-                answered += 1
-    assert answered + cancelled == 10_000
-    assert cancelled > 100
+    answered = await storm(store, rounds=100, calls=100, cancelled=30, size=500)
+    assert 7_000 <= answered < 9_900
     await store.close()
 
 

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pytest
 
 from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.testing import AsyncStoreContract, StoreContract
-from sojourn.testing.contract.expiring import Expiring
+from tests.stores.server_clocks import expiry_is_tested_elsewhere
 
 if TYPE_CHECKING:
     from sojourn.clock import Clock
     from tests.servers.memcached import Memcached
-
-T = TypeVar("T")
-
-#: Promises of deadlines that need no waiting.
-_AT_ONCE = ("in_the_past", "thirty_days", "no_session_ends")
-
-
-def expiry_is_tested_elsewhere(contract: type[T]) -> type[T]:
-    """Leave out what waits for memcached's clock: it is the same one for all, and a minute is enough."""
-    for name in dir(contract):
-        waits = name in vars(Expiring) and not any(words in name for words in _AT_ONCE)
-        if name.startswith("test_") and (waits or "expired" in name):
-            setattr(contract, name, None)
-    return contract
 
 
 class OnMemcached:

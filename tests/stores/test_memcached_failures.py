@@ -25,6 +25,7 @@ from sojourn.stores.memcached import AsyncMemcachedStore, MemcachedStore
 from sojourn.stores.memcached.nodes import nodes_of, owner
 from sojourn.testing.records import new_record
 from tests.servers.proxy import FAULTS, Fault, Proxy
+from tests.stores.asking import OPERATIONS, call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,6 @@ CLOCK = SystemClock()
 SHORT = 0.25
 #: Seconds for all others, and before a test says that something hangs; a busy machine is no fault.
 PATIENCE = 30.0
-OPERATIONS = ("create", "load", "update", "touch", "move", "delete")
 
 
 @contextmanager
@@ -57,18 +57,6 @@ def until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def call(store: Any, operation: str, record: Record) -> Any:
-    """Ask ``store`` for ``operation``; ``record`` is as it is stored."""
-    return {
-        "create": lambda: store.create(new_record(CLOCK)),
-        "load": lambda: store.load(record.key),
-        "update": lambda: store.update(record, record.version),
-        "touch": lambda: store.touch(record.key, record.idle_deadline),
-        "move": lambda: store.move(record.key, record.version, new_record(CLOCK)),
-        "delete": lambda: store.delete(record.key),
-    }[operation]()
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
-import random
 import secrets
-import sys
 import threading
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,6 +16,7 @@ from sojourn.errors import StoreTimeoutError, StoreUnavailableError
 from sojourn.stores.sql import AsyncSQLStore, SQLStore
 from sojourn.testing.records import new_record
 from tests.servers.proxy import FAULTS, Fault, Proxy
+from tests.stores.asking import INDEXED, ask_in_children, call, storm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +31,6 @@ CLOCK = SystemClock()
 SHORT = 1.0
 #: Seconds after which a test says that an operation hangs.
 PATIENCE = 20.0
-OPERATIONS = ("create", "load", "update", "touch", "move", "delete", "find", "delete all")
 
 #: Server, and the drivers for threads and for asyncio.
 SERVERS = {
@@ -73,27 +69,13 @@ def table(name: str, server: PostgreSQL | MariaDB) -> str:
     return made
 
 
-def call(store: Any, operation: str, record: Record) -> Any:
-    """Ask ``store`` for ``operation``; ``record`` is as it is stored."""
-    return {
-        "create": lambda: store.create(new_record(CLOCK)),
-        "load": lambda: store.load(record.key),
-        "update": lambda: store.update(record, record.version),
-        "touch": lambda: store.touch(record.key, record.idle_deadline),
-        "move": lambda: store.move(record.key, record.version, new_record(CLOCK)),
-        "delete": lambda: store.delete(record.key),
-        "find": lambda: store.find_subject(b"hers"),
-        "delete all": lambda: store.delete_subject(b"hers"),
-    }[operation]()
-
-
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "slow"])
 def test_F1_F3_each_operation_says_unavailable_within_its_deadline_and_recovers(
     name: str, server: PostgreSQL | MariaDB, proxy: Proxy, table: str, fault: Fault
 ) -> None:
     """Nothing that is asked while the fault lasts finds, or denies, a session."""
     with closing(SQLStore(address(name, server.port), table=table, timeout=PATIENCE)) as direct:
-        operations = OPERATIONS if fault != "blackhole" else ("load", "create")  # each of them waits
+        operations = INDEXED if fault != "blackhole" else ("load", "create")  # each of them waits
         for operation in operations:
             record = new_record(CLOCK)
             record = replace(record, version=direct.create(record))
@@ -123,7 +105,7 @@ async def test_F1_F3_asyncio_says_unavailable_within_its_deadline_and_recovers(
     name: str, server: PostgreSQL | MariaDB, proxy: Proxy, table: str, fault: Fault
 ) -> None:
     direct = AsyncSQLStore(address(name, server.port, is_async=True), table=table, timeout=PATIENCE)
-    operations = OPERATIONS if fault != "blackhole" else ("load", "create")
+    operations = INDEXED if fault != "blackhole" else ("load", "create")
     for operation in operations:
         record = new_record(CLOCK)
         record = replace(record, version=await direct.create(record))
@@ -240,62 +222,15 @@ async def test_C5_a_storm_of_cancelled_calls_never_hands_a_reply_to_another(
     name: str, server: PostgreSQL | MariaDB, table: str
 ) -> None:
     store = AsyncSQLStore(address(name, server.port, is_async=True), table=table, timeout=3 * PATIENCE)
-    records = [new_record(CLOCK, payload=b"%d" % number) for number in range(20)]
-    for record in records:
-        await store.create(record)
-    chance = random.Random(5)
-    answered = 0
-
-    async def ask() -> None:
-        nonlocal answered
-        record = chance.choice(records)
-        loaded = await store.load(record.key)
-        assert loaded is not None
-        assert (loaded.key, loaded.payload) == (record.key, record.payload)
-        answered += 1
-
-    for _ in range(20):
-        tasks = [asyncio.ensure_future(ask()) for _ in range(30)]
-        await asyncio.sleep(0)
-        for task in chance.sample(tasks, 10):
-            await asyncio.sleep(0)
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
-    assert answered >= 400
+    assert await storm(store, rounds=20, calls=30, cancelled=10) >= 400
     await store.close()
-
-
-def _ask_often(store: SQLStore, keys: dict[str, bytes], seed: int) -> bool:
-    chance = random.Random(seed)
-    for _ in range(200):
-        key = chance.choice(list(keys))
-        loaded = store.load(key)
-        if loaded is None or (loaded.key, loaded.payload) != (key, keys[key]):
-            return False
-    return True
 
 
 def test_C5_children_forked_with_open_connections_never_get_each_others_replies(
     name: str, server: PostgreSQL | MariaDB, table: str
 ) -> None:
     with closing(SQLStore(address(name, server.port), table=table, timeout=PATIENCE)) as store:
-        keys = {}
-        for number in range(20):
-            record = new_record(CLOCK, payload=b"%d" % number)
-            store.create(record)
-            keys[record.key] = record.payload
-        fork = multiprocessing.get_context("fork")
-        children = [
-            fork.Process(target=lambda seed=seed: sys.exit(not _ask_often(store, keys, seed)))
-            for seed in range(3)
-        ]
-        for child in children:
-            child.start()
-        assert all(_ask_often(store, keys, seed) for seed in range(3, 6))
-        for child in children:
-            child.join(3 * PATIENCE)
-            assert child.exitcode == 0
+        ask_in_children(store, children=3, calls=200, patience=3 * PATIENCE)
 
 
 def test_after_close_the_store_says_so(name: str, server: PostgreSQL | MariaDB, table: str) -> None:

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pytest
 
 from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore
 from sojourn.testing import AsyncStoreContract, StoreContract, SubjectIndexContract
-from sojourn.testing.contract.expiring import Expiring
+from tests.stores.server_clocks import expiry_is_tested_elsewhere
 
 if TYPE_CHECKING:
     from sojourn.clock import Clock
     from tests.servers.valkey import Cluster, Sentinels, Valkey
-
-T = TypeVar("T")
-
-#: Promises of deadlines that need no waiting.
-_AT_ONCE = ("in_the_past", "thirty_days", "no_session_ends")
-
-
-def expiry_is_tested_elsewhere(contract: type[T]) -> type[T]:
-    """Leave out what waits for the server's clock: scripts set deadlines the same way everywhere."""
-    for name in dir(contract):
-        waits = name in vars(Expiring) and not any(words in name for words in _AT_ONCE)
-        if name.startswith("test_") and (waits or "expired" in name):
-            setattr(contract, name, None)
-    return contract
 
 
 class OnValkey:

@@ -6,9 +6,6 @@ Unavailable is not absent, nothing is sent twice that must not be, and what ende
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import random
-import sys
 import threading
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -25,6 +22,7 @@ from sojourn.stores.valkey.routing import ClusterRoutes
 from sojourn.testing.records import new_record
 from tests.servers.proxy import FAULTS, Fault, Proxy
 from tests.servers.valkey import Cluster, Sentinels, Valkey, wait_until
+from tests.stores.asking import INDEXED, ask_in_children, call, storm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +37,6 @@ SHORT = 0.25
 PAUSE = 0.5
 #: Seconds for all others, and before a test says that something hangs; a busy machine is no fault.
 PATIENCE = 60.0
-OPERATIONS = ("create", "load", "update", "touch", "move", "delete", "find", "delete all")
 
 
 @contextmanager
@@ -52,20 +49,6 @@ def in_a_hurry(store: ValkeyStore | AsyncValkeyStore, seconds: float = SHORT) ->
         store._timeout = PATIENCE
 
 
-def call(store: Any, operation: str, record: Record) -> Any:
-    """Ask ``store`` for ``operation``; ``record`` is as it is stored."""
-    return {
-        "create": lambda: store.create(new_record(CLOCK)),
-        "load": lambda: store.load(record.key),
-        "update": lambda: store.update(record, record.version),
-        "touch": lambda: store.touch(record.key, record.idle_deadline),
-        "move": lambda: store.move(record.key, record.version, new_record(CLOCK)),
-        "delete": lambda: store.delete(record.key),
-        "find": lambda: store.find_subject(b"hers"),
-        "delete all": lambda: store.delete_subject(b"hers"),
-    }[operation]()
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "not connected"])
 def test_F1_F3_each_operation_says_unavailable_within_its_deadline_and_recovers(
@@ -74,7 +57,7 @@ def test_F1_F3_each_operation_says_unavailable_within_its_deadline_and_recovers(
     """Nothing that is asked while the fault lasts finds, or denies, a session."""
     valkey_proxy.pause = PAUSE
     direct = ValkeyStore(valkey.address, timeout=PATIENCE)
-    for operation in OPERATIONS:
+    for operation in INDEXED:
         record = new_record(CLOCK)
         record = replace(record, version=direct.create(record))
         with closing(ValkeyStore(valkey_proxy.address, timeout=PATIENCE)) as store:
@@ -105,7 +88,7 @@ async def test_F1_F3_asyncio_says_unavailable_within_its_deadline_and_recovers(
 ) -> None:
     valkey_proxy.pause = PAUSE
     direct = AsyncValkeyStore(valkey.address, timeout=PATIENCE)
-    for operation in OPERATIONS:
+    for operation in INDEXED:
         record = new_record(CLOCK)
         record = replace(record, version=await direct.create(record))
         store = AsyncValkeyStore(valkey_proxy.address, timeout=PATIENCE)
@@ -284,60 +267,13 @@ def test_F5_a_server_that_is_started_again_needs_no_new_store(new_valkey: Callab
 
 async def test_C5_a_storm_of_cancelled_calls_never_hands_a_reply_to_another(valkey: Valkey) -> None:
     store = AsyncValkeyStore(valkey.address, timeout=PATIENCE)
-    records = [new_record(CLOCK, payload=b"%d" % number) for number in range(50)]
-    for record in records:
-        await store.create(record)
-    chance = random.Random(5)
-    answered = 0
-
-    async def ask() -> None:
-        nonlocal answered
-        record = chance.choice(records)
-        loaded = await store.load(record.key)
-        assert loaded is not None
-        assert (loaded.key, loaded.payload) == (record.key, record.payload)
-        answered += 1
-
-    for _ in range(100):
-        tasks = [asyncio.ensure_future(ask()) for _ in range(100)]
-        await asyncio.sleep(0)
-        for task in chance.sample(tasks, 50):
-            await asyncio.sleep(0)
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
-    assert answered >= 5_000
+    assert await storm(store, rounds=100, calls=100, cancelled=50) >= 5_000
     await store.close()
-
-
-def _ask_often(store: ValkeyStore, keys: dict[str, bytes], seed: int) -> bool:
-    chance = random.Random(seed)
-    for _ in range(1_250):
-        key = chance.choice(list(keys))
-        loaded = store.load(key)
-        if loaded is None or (loaded.key, loaded.payload) != (key, keys[key]):
-            return False
-    return True
 
 
 def test_C5_children_forked_with_open_connections_never_get_each_others_replies(valkey: Valkey) -> None:
     with closing(ValkeyStore(valkey.address, timeout=PATIENCE)) as store:
-        keys = {}
-        for number in range(20):
-            record = new_record(CLOCK, payload=b"%d" % number)
-            store.create(record)
-            keys[record.key] = record.payload
-        fork = multiprocessing.get_context("fork")
-        children = [
-            fork.Process(target=lambda seed=seed: sys.exit(not _ask_often(store, keys, seed)))
-            for seed in range(4)
-        ]
-        for child in children:
-            child.start()
-        assert all(_ask_often(store, keys, seed) for seed in range(4, 8))
-        for child in children:
-            child.join()
-            assert child.exitcode == 0
+        ask_in_children(store, children=4, calls=1_250, patience=PATIENCE)
 
 
 # failover
