@@ -227,12 +227,13 @@ def test_D6_a_session_touched_again_and_again_is_filed_anew_and_purged_when_it_i
 def test_D6_a_session_that_dies_earlier_than_it_was_to_is_purged_then(database: Database) -> None:
     clock = FakeClock()
     with closing(database.store(clock=clock, purge_every=None)) as store:
-        touched, updated = created(store, clock), created(store, clock)
+        touched, updated, again = (created(store, clock) for _ in range(3))
         soon = clock.now() + 60_000
         store.touch(touched.key, soon)
         store.update(replace(updated, idle_deadline=soon), updated.version)
+        store.update(replace(again, idle_deadline=soon), store.update(again, again.version))
         clock.advance(60)
-        assert store.purge() == 2
+        assert store.purge() == 3
 
 
 def test_D6_creating_sessions_removes_the_dead_without_a_cron_job(database: Database) -> None:
@@ -296,6 +297,30 @@ def test_touches_stay_off_the_indexes_on_postgresql(postgresql: PostgreSQL) -> N
     print(f"{hot} of {updates} updates were HOT")  # noqa: T201 - for the record
     assert updates == 1_100
     assert hot >= 0.98 * updates
+
+
+def test_saves_that_keep_the_subject_stay_off_the_indexes_on_sqlite(tmp_path: Path) -> None:
+    """By the trees that SQLite says each save opens to write to, the table's and the key's among them."""
+    database = Database(f"sqlite:///{tmp_path / 'sessions.db'}", "sessions")
+    saves: list[tuple[str, Any]] = []
+    with closing(database.store(purge_every=None)) as store:
+
+        @sa.event.listens_for(store._engine, "before_cursor_execute")
+        def _(*sent: Any) -> None:
+            if sent[2].startswith("UPDATE"):
+                saves.append((sent[2], sent[3]))
+
+        record = created(store, subject=b"hers")
+        version = record.version
+        for subject in (b"hers", b"hers", b"hers", b"his", b"his"):
+            version = store.update(replace(record, subject=subject), version)
+        assert [found.key for found in store.find_subject(b"his")] == [record.key]
+        assert version.counter == 6
+        with store._engine.connect() as connection:
+            plans = [connection.exec_driver_sql(f"EXPLAIN {save}", values).all() for save, values in saves]
+    trees = [sum(step.opcode == "OpenWrite" for step in plan) for plan in plans]
+    # The first may be a sign-in; that with another subject is tried as if it had the same.
+    assert trees == [4, 2, 2, 2, 4, 2]
 
 
 def _once_reported(database: Database, query: str, *, at_least: int) -> list[Any]:

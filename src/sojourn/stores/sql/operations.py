@@ -137,25 +137,21 @@ class Operations:
     def _update(self, record: Record, expected_version: Version) -> Steps[Version]:
         now = self._clock.now()
         key = _digest(record.key)
-        values = (
-            record.payload,
-            record.created_at,
-            record.idle_deadline,
-            record.absolute_deadline,
-            record.subject,
-            record.info or None,
-            record.expires_at,
-            key,
-            *expected_version,
-            now,
-        )
+        subject, info, expires_at = record.subject, record.info or None, record.expires_at
+        which = (key, *expected_version, now)
+        content = (record.payload, record.created_at, record.idle_deadline, record.absolute_deadline)
+        values = (*content, subject, info, expires_at, *which)
         hit = 0
-        is_capped = self._cap is not None and record.subject is not None
-        if is_capped and expected_version.counter > 1:  # a sign-in comes with the first update, as a rule
-            values_kept = (*values, record.subject)
-            hit = yield Change(self._statements.update_keeping_subject, values_kept)
-            if not hit:
-                yield from self._look(key, expected_version, now)
+        if expected_version.counter > 1:  # a sign-in comes with the first update, as a rule
+            kept: Values | None = None
+            if self._statements.dialect == "sqlite":
+                kept = (*content, info, *which, subject, expires_at)
+            elif self._cap is not None and subject is not None:
+                kept = (*values, subject)
+            if kept is not None:
+                hit = yield Change(self._statements.update_keeping_subject, kept)
+                if not hit:
+                    yield from self._look(key, expected_version, now)
         if not hit:
             hit = yield from self._write(Change(self._statements.update, values), record, now)
         if not hit:

@@ -94,6 +94,16 @@ UPDATE: Final = f"""
 #: The same where sessions are capped, for a save that leaves the subject as it is: it ends nobody's session.
 UPDATE_KEEPING_SUBJECT: Final = f"{UPDATE} AND subject = ?"
 
+#: The same on SQLite, for a save that leaves both indexed columns as they are: the subject, and when purging
+#: is to look at the record, which it then does no later than it dies.  SQLite writes every index whose column
+#: is set, changed or not: 24 µs instead of 11.
+UPDATE_KEEPING_SUBJECT_SQLITE: Final = f"""
+    UPDATE {{table}} SET payload = ?, created_at = ?, idle_deadline = ?, absolute_deadline = ?, info = ?,
+        version_counter = version_counter + 1
+    WHERE lookup_key = ? AND version_origin = ? AND version_counter = ? AND {_LIVES}
+        AND subject IS ? AND purge_at <= ?
+"""  # noqa: S608 - constants only
+
 #: Moves the idle deadline of a living record; reads and writes in one statement, so revives nothing.
 TOUCH: Final = f"""
     UPDATE {{table}} SET idle_deadline = ?, purge_at = {{least}}(purge_at, ?)
@@ -240,6 +250,7 @@ class Statements:
     load: str = field(init=False)
     create: str = field(init=False)
     update: str = field(init=False)
+    #: For a save that leaves the subject as it is.
     update_keeping_subject: str = field(init=False)
     touch: str = field(init=False)
     move: str = field(init=False)
@@ -259,12 +270,13 @@ class Statements:
     def __post_init__(self) -> None:
         """Write out every statement."""
         is_mysql = self.dialect == "mysql"
+        is_sqlite = self.dialect == "sqlite"
         gates = {"postgresql": GATE_POSTGRESQL, "mysql": GATE_MYSQL, "sqlite": None}
         for name, text in {
             "load": LOAD,
             "create": CREATE_MYSQL if is_mysql else CREATE,
             "update": UPDATE,
-            "update_keeping_subject": UPDATE_KEEPING_SUBJECT,
+            "update_keeping_subject": UPDATE_KEEPING_SUBJECT_SQLITE if is_sqlite else UPDATE_KEEPING_SUBJECT,
             "touch": TOUCH,
             "move": MOVE,
             "delete": DELETE,
