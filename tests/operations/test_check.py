@@ -365,6 +365,37 @@ def test_another_mistake_of_syntax_is_shown_with_what_Python_says(
     assert finding.what == "Line 2 is not Python ('[' was never closed): B = [1, 2"
 
 
+@pytest.mark.parametrize(
+    ("octets", "line", "said"),
+    [
+        (b"A = 1\nB = '\xe9'\n", 2, "'utf-8' codec can't decode"),  # saved as Latin-1
+        (b"# coding: nonsense\nA = 1\n", 1, "unknown encoding: nonsense"),
+        (b"A = 1\0\n", 1, "null bytes"),
+    ],
+)
+def test_what_is_wrong_with_the_encoding_is_not_taken_for_a_missing_comma(
+    octets: bytes, line: int, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.py"
+    file.write_bytes(octets)
+    [finding] = read(str(file)).findings
+    assert finding.where == f"{file}:{line}"
+    assert said in finding.what
+    assert "comma" not in finding.what
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"\xef\xbb\xbfA = 1\nB = 2\n", b"A = 1\r\nB = 2\r\n", b"# coding: latin-1\nA = 1\nB = 2  # \xe9\n"],
+)
+def test_a_file_with_a_mark_or_line_ends_of_Windows_is_read(octets: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "settings.py"
+    file.write_bytes(octets)
+    settings = read(str(file)).settings
+    assert settings is not None
+    assert (settings["A"], settings["B"]) == (1, 2)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(),
     lambda inner: (

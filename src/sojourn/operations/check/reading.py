@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from sojourn.errors import ConfigurationError
 from sojourn.operations.check.finding import Finding, Kind, Severity
@@ -36,6 +36,7 @@ IGNORED: Final = Kind(
     happens="Horizon starts without a line of the file, and sessions are where its own defaults have them; "
     "all it says is 'No local_settings file found.' in the log.",
 )
+_A_FOLDER: Final = "{} is a folder; name the settings file in it, or the module"
 #: What may be left of a line after its code: a comment, if it cannot be a part of a text.
 _END: Final = re.compile(r"\s*(#[^'\"]*)?$")
 #: Lines above the one a syntax error is told of that a comma may be missing from.
@@ -61,19 +62,22 @@ def read(source: str) -> Reading:
 
     A file is executed, statement by statement; a statement that fails is told of, and the rest is executed.
     What a ``local_settings.py`` of OpenStack Horizon leaves out is as Horizon has it.  A module is imported.
-    Raises ``ConfigurationError`` if there is no such file or module.
+    Either may import what is in the working directory.  Raises ``ConfigurationError`` if there is no such
+    file or module.
     """
     path = Path(source)
+    sys.path.insert(0, str(Path.cwd()))  # as manage.py does, and for what settings name, too
     with redirect_stdout(sys.stderr):  # what settings print is no finding
         if path.is_file():
             return _read_file(path)
         if path.suffix == ".py" or not all(part.isidentifier() for part in source.split(".")):
-            raise ConfigurationError(f"there is no file {source}")
+            raise ConfigurationError(
+                _A_FOLDER.format(source) if path.is_dir() else f"there is no file {source}"
+            )
         return _read_module(source)
 
 
 def _read_module(name: str) -> Reading:
-    sys.path.insert(0, str(Path.cwd()))  # as manage.py does, and for what settings name, too
     try:
         module = import_module(name)
     except SyntaxError as error:
@@ -81,7 +85,9 @@ def _read_module(name: str) -> Reading:
         return _unreadable(name, path, error)
     except (Exception, SystemExit) as error:  # whatever a project's settings raise
         raise ConfigurationError(f"the settings {name} cannot be imported: {_reason(error)}") from error
-    path = Path(module.__file__ or name)
+    if module.__file__ is None:  # a namespace package, which has no code
+        raise ConfigurationError(_A_FOLDER.format(name))
+    path = Path(module.__file__)
     return Reading(source=name, settings=_settings(vars(module), _places(path), DJANGO))
 
 
@@ -90,9 +96,9 @@ def _read_file(path: Path) -> Reading:
         tree = ast.parse(path.read_bytes(), str(path))
     except SyntaxError as error:
         return _unreadable(str(path), path, error)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError, RecursionError) as error:  # the last two: nested too deeply
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from error
-    values: dict[str, Any] = {"__file__": str(path.resolve()), "__name__": path.stem}
+    values: dict[str, Any] = {"__file__": str(path.resolve()), "__name__": path.stem, "__package__": ""}
     failed = list(_executed(tree, path, values))
     horizons = _is_horizons(path, values)
     # Where Horizon is not installed, what it brings is not there either, and proves nothing.
@@ -101,7 +107,7 @@ def _read_file(path: Path) -> Reading:
         source=str(path),
         settings=_settings(values, _places(path), HORIZON if horizons else DJANGO),
         findings=tuple(
-            _ignored(path, line, error) for line, error in failed if told and isinstance(error, ImportError)
+            _ignored(path, line, error) for line, error in failed if told and _lacks_a_module(error)
         ),
         unread=tuple(f"{path}:{line}: {_reason(error)}" for line, error in failed),
     )
@@ -127,14 +133,21 @@ def _ignored(path: Path, line: int, error: BaseException) -> Finding:
 
 def _reason(error: BaseException) -> str:
     """Return what went wrong, without texts that may hold a secret."""
-    if isinstance(error, ImportError):
+    if _lacks_a_module(error):
         return f"cannot import {error.name or 'a module'}; run the check where the project runs"
+    if isinstance(error, ImportError):
+        return "a file by itself has no package to import from; check the module, such as mysite.settings"
     if isinstance(error, NameError):
         line = traceback.extract_tb(error.__traceback__)[-1].line or ""
         return "a name there is unknown" if names_secret(line) else f"there is no {error.name}"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return type(error).__name__
+
+
+def _lacks_a_module(error: BaseException) -> TypeGuard[ImportError]:
+    """Whether a module is missing; a relative import proves nothing, for here the file is in no package."""
+    return isinstance(error, ImportError) and "relative import" not in str(error)
 
 
 def _is_horizons(path: Path, values: Mapping[str, Any]) -> bool:
@@ -199,6 +212,8 @@ def _syntax_error(path: Path, error: SyntaxError) -> Finding:
 
 def _missing_comma(lines: list[str], first: int, last: int) -> int | None:
     """Return the line, of those told of or just above, that only lacks a comma at its end, if one does."""
+    if _error_line("\n".join(lines)) == float("inf"):
+        return None  # it is the file's encoding that is wrong
     for candidate in range(min(last, len(lines)), max(first - _ABOVE - 1, 0), -1):
         mended = [*lines]
         mended[candidate - 1] = _with_comma(lines[candidate - 1])
