@@ -27,6 +27,7 @@ from sojourn.stores.memcached import item as memcached_item
 from sojourn.stores.sql import SQLStore
 from sojourn.stores.valkey import item as valkey_item
 from sojourn.testing.records import new_record
+from sojourn.values import MAX_SIZE
 from tests.django.test_budget import BUDGET
 from tests.django.test_cached_db import WITHIN_THE_LEASE
 from tests.django.test_cookie_engine import COOKIE_BUDGET
@@ -170,12 +171,34 @@ def test_a_small_site_needs_one_node_of_anything() -> None:
         {"saves": 1.5},
         {"idle_timeout": 0},
         {"sign_ins": -0.1},
+        {"users": 10**13},
+        {"session_size": 17_000_000},  # takes a minute to plan, and ten times that an hour
+        {"requests": 1e308},
+        {"sign_ins": 1e300},
     ],
 )
 def test_numbers_no_site_has_are_refused_by_name(wrong: dict[str, Any]) -> None:
     [name] = wrong
     with pytest.raises(ConfigurationError, match=f"^{name} is"):
         Load(**{"users": 1, "requests": 1.0, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"memory": 0}, {"memory": -1}, {"operations": 0}, {"operations": float("nan")}]
+)
+def test_a_server_without_memory_or_work_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="of a node is "):
+        Node(**wrong)
+
+
+def test_the_largest_session_is_planned_like_any_other() -> None:
+    for engine in ENGINES:
+        need = needs_of(engine, Load(users=1, requests=1, session_size=MAX_SIZE), Node())
+        stored = need.memory.value + need.disk.value
+        assert stored > MAX_SIZE if engine != "cookies" else stored < MAX_SIZE
+    shapes = [Shape.of_session(1_996 * chunks) for chunks in (59, 60, 61)]
+    sizes = [total(FOOTPRINTS["postgresql"](shape, 1)) for shape in shapes]
+    assert max(sizes) < 1.1 * min(sizes), "one way of laying chunks into pages goes on from the other"
 
 
 # --- The command --------------------------------------------------------------------------------------
@@ -274,7 +297,10 @@ def test_few_is_not_none(number: float, said: str) -> None:
     assert few(number) == said
 
 
-@pytest.mark.parametrize(("users", "sessions"), [("10k", 10_000), ("2.5M", 2_500_000), ("1_000", 1_000)])
+@pytest.mark.parametrize(
+    ("users", "sessions"),
+    [("10k", 10_000), ("2.5M", 2_500_000), ("1_000", 1_000), ("1e6", 1_000_000), ("1G", 1_000_000_000)],
+)
 def test_users_may_be_given_in_thousands_and_millions(
     users: str, sessions: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,7 +314,32 @@ def test_users_that_are_no_number_are_refused_in_words(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["plan", f"--users={users}", "--requests", "1"])
-    assert "is no number, such as 100_000 or 100k" in capsys.readouterr().err
+    assert "is no number, such as 100_000, 100k or 2.5M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("10k", "10,000"),
+        ("2KB", "2,000"),
+        ("2 kB", "2,000"),
+        ("2KiB", "2,048"),
+        ("1.5MB", "1,500,000"),
+        ("7B", "7"),
+    ],
+)
+def test_a_size_may_be_given_in_kilobytes(size: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--users=5", "--requests=2k", f"--session-size={size}"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"5 sessions of {said} bytes")
+    assert "2,000 requests/s" in first
+
+
+@pytest.mark.parametrize("size", ["", "KB", "2XB", "nan", "infK", "2K B", "1e999"])
+def test_a_size_that_is_none_is_refused_in_words(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", "--users=5", "--requests=2", f"--session-size={size}"])
+    assert "is no number of bytes, such as 2000, 2KB or 2KiB" in capsys.readouterr().err
 
 
 # --- A sample -----------------------------------------------------------------------------------------
@@ -379,6 +430,15 @@ def test_a_sample_of_a_file_is_taken_by_the_command(
     assert second.startswith("1,000,000 sessions of 1,000 bytes")
     assert main([*SITE, "--sample", address, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["sample"]["mean"] == 1_000
+
+
+def test_to_sample_a_file_that_is_not_there_makes_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    assert main([*SITE, "--sample", f"sqlite://{folder}/sessions.db"]) == 2
+    assert capsys.readouterr().err == f"sojourn: there is no file {folder}/sessions.db; check the address\n"
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,8 @@ _FILL_FACTOR: Final = 0.8
 _LARGEST_ROW: Final = 2_032
 _TOAST_POINTER: Final = 18
 _TOAST_CHUNK: Final = 1_996
+#: How many payloads are put into pages, to see how they lie.
+_TOASTED: Final = 60
 #: How full a B-tree's pages are whose keys come in no order: ln 2.
 _RANDOM_FILL: Final = 0.69
 _ORDERED_FILL: Final = 0.9
@@ -275,7 +277,7 @@ def _toasted(payload: int) -> float:
     sizes = [36 + _TOAST_CHUNK] * full
     if rest:
         sizes.append(_aligned(28 + (1 + rest if rest <= _SHORT else 4 + rest), 8) + _LINE_POINTER)
-    payloads = 60
+    payloads = _TOASTED if full < _TOASTED else 1  # of large ones a page more or less is nothing
     room = [_BLOCK - _BLOCK_HEADER]
     at = 0
     for size in sizes * payloads:

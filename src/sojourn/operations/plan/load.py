@@ -8,10 +8,13 @@ from typing import Final
 from sojourn.errors import ConfigurationError
 from sojourn.frozen import frozen
 from sojourn.operations.plan.footprint import Shape
+from sojourn.values import MAX_SIZE
 
-__all__ = ["Load", "few"]
+__all__ = ["Load", "few", "within"]
 
 _LEAST_WRITTEN_OUT: Final = 0.1
+#: More than there are people, requests and seconds.
+_MOST: Final = 1_000_000_000_000
 
 
 @frozen()
@@ -32,21 +35,14 @@ class Load:
 
     def __post_init__(self) -> None:
         """Raise ``ConfigurationError`` for numbers that no site has."""
-        least = {
-            "users": 1,
-            "sessions_per_user": 0.000_001,
-            "session_size": 1,
-            "requests": 0,
-            "saves": 0,
-            "idle_timeout": 1,
-            "sign_ins": 0,
-        }
-        for name, smallest in least.items():
-            given = getattr(self, name)
-            if given is not None and not smallest <= given < math.inf:
-                raise ConfigurationError(f"{name} is {given}; it has to be {smallest:g} or more")
-        if self.saves > 1:
-            raise ConfigurationError(f"saves is {self.saves}; it is a share, such as 0.1")
+        within("users", self.users, 1, _MOST)
+        within("sessions_per_user", self.sessions_per_user, 0.000_001, 1_000_000)
+        within("session_size", self.session_size, 1, MAX_SIZE)
+        within("requests", self.requests, 0, _MOST)
+        within("saves", self.saves, 0, 1, hint="it is a share, such as 0.1")
+        within("idle_timeout", self.idle_timeout, 1, _MOST)
+        if self.sign_ins is not None:
+            within("sign_ins", self.sign_ins, 0, _MOST)
 
     @property
     def sessions(self) -> int:
@@ -69,6 +65,13 @@ class Load:
     def shape(self) -> Shape:
         """What a store is given for one session."""
         return Shape.of_session(self.session_size)
+
+
+def within(name: str, given: float, least: float, most: float, *, hint: str = "") -> None:
+    """Raise ``ConfigurationError`` unless ``given`` lies between ``least`` and ``most``."""
+    if not least <= given <= most:
+        said = hint or f"it has to be from {least:,} to {most:,}"
+        raise ConfigurationError(f"{name} is {given:,}; {said}")
 
 
 def few(number: float) -> str:

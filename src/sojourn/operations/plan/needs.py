@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sojourn.frozen import frozen
 from sojourn.operations.plan import footprint
 from sojourn.operations.plan.footprint import FOOTPRINTS, Part, Shape, total
-from sojourn.operations.plan.load import few
+from sojourn.operations.plan.load import few, within
 from sojourn.sealing import OVERHEAD
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ class Node:
     share_filled: float = 0.75
     #: ``None``: what one of its kind is taken to carry (``OPERATIONS``).
     operations: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ``ConfigurationError`` for numbers that no server has."""
+        within("the memory of a node", self.memory, 1 << 20, 1 << 50)
+        if self.operations is not None:
+            within("the number of operations of a node", self.operations, 1, 1_000_000_000_000)
 
 
 @frozen(kw_only=False)

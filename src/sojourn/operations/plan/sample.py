@@ -6,6 +6,7 @@ import re
 import secrets
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.clock import SystemClock
@@ -48,6 +49,8 @@ def sampled(address: str) -> Sample:
     ``StoreUnavailableError``.
     """
     kind, arguments = parsed(address)
+    if kind == "sqlite" and not Path(arguments["path"]).exists():
+        raise ConfigurationError(f"there is no file {arguments['path']}; check the address")
     require(kind)
     ways = {"memcached": _on_memcached, "valkey": _on_valkey}
     sizes = sorted(ways.get(kind, _by_scanning)(kind, arguments))
