@@ -18,8 +18,10 @@ from sojourn.operations.check.live.site import site_findings
 from sojourn.operations.check.reading import read
 from sojourn.operations.check.rendering import as_json, as_text
 from sojourn.operations.plan import ENGINES, Load, Node, needs_of, report
+from sojourn.operations.plan.quantities import count, octets, rate
 from sojourn.operations.plan.sample import sampled
-from sojourn.operations.purge import RATE_HELP, purge, rate, store_purging
+from sojourn.operations.purge import RATE_HELP, purge, store_purging
+from sojourn.operations.purge import rate as purge_rate
 from sojourn.store import Purge
 from sojourn.stores.from_url import open_store, parsed
 
@@ -39,9 +41,6 @@ _CUT_OFF: Final = 128 + 13
 
 #: Octets of a session as JSON, if nobody says otherwise.
 _SESSION_SIZE: Final = 2_000
-
-#: What a number of users may end in.
-_UNITS: Final = {"k": 1_000, "K": 1_000, "M": 1_000_000}
 
 _LEVELS: Final = [str(severity) for severity in Severity]
 _FORMATS: Final = {"text": as_text, "json": as_json}
@@ -110,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         "sqlite:///var/lib/shop/sessions.db; by default $SOJOURN_STORE, which other users of the "
         "machine do not see",
     )
-    purging.add_argument("--rate", type=rate, default=PURGE_RATE, help=RATE_HELP)
+    purging.add_argument("--rate", type=purge_rate, default=PURGE_RATE, help=RATE_HELP)
     purging.set_defaults(run=_purge)
     _add_plan(
         commands.add_parser(
@@ -124,35 +123,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    """Return how many ``text`` says: ``100_000``, ``100k``, ``2.5M``."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
-    try:
-        return int(number) if not unit else round(float(number) * _UNITS[unit])
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, such as 100_000 or 100k") from error
-
-
 def _add_plan(plan: argparse.ArgumentParser) -> None:
     plan.add_argument(
-        "--users", type=_count, required=True, help="who are signed in at a time, such as 100_000 or 100k"
+        "--users", type=count, required=True, help="who are signed in at a time, such as 100_000 or 100k"
     )
-    plan.add_argument("--sessions-per-user", type=float, default=1.0, help="default: 1")
+    plan.add_argument("--sessions-per-user", type=rate, default=1.0, help="default: 1")
     size = plan.add_mutually_exclusive_group()
-    size.add_argument("--session-size", type=int, help="bytes of one as JSON; default: 2000")
+    size.add_argument("--session-size", type=octets, help="bytes of one as JSON, such as 2KB; default: 2000")
     size.add_argument(
         "--sample", metavar="URL", help="take the size from living sessions in the store at this address"
     )
     plan.add_argument(
-        "--requests", type=float, required=True, help="that use a session, a second, at the busiest time"
+        "--requests", type=rate, required=True, help="that use a session, a second, at the busiest time"
     )
-    plan.add_argument("--saves", type=float, default=0.1, help="share of requests that save; default: 0.1")
-    plan.add_argument("--idle-timeout", type=int, default=14 * 24 * 3_600, help="seconds; default: two weeks")
+    plan.add_argument("--saves", type=rate, default=0.1, help="share of requests that save; default: 0.1")
     plan.add_argument(
-        "--sign-ins", type=float, help="a second; default: as many as keep the number of sessions as it is"
+        "--idle-timeout", type=count, default=14 * 24 * 3_600, help="seconds; default: two weeks"
     )
-    plan.add_argument("--node-memory", type=float, default=32.0, help="GiB of one server; default: 32")
-    plan.add_argument("--node-operations", type=float, help="that one server carries, a second")
+    plan.add_argument(
+        "--sign-ins", type=rate, help="a second; default: as many as keep the number of sessions as it is"
+    )
+    plan.add_argument("--node-memory", type=rate, default=32.0, help="GiB of one server; default: 32")
+    plan.add_argument("--node-operations", type=rate, help="that one server carries, a second")
     plan.add_argument("--engine", choices=ENGINES, action="append", help="this one alone; may be repeated")
     plan.add_argument("--formulas", action="store_true", help="show how each number comes about")
     plan.add_argument("--format", choices=("text", "json"), default="text", help="text (default) or json")
@@ -195,7 +187,7 @@ def _check(given: argparse.Namespace) -> int:
             found += answered
             unread += unasked
         if given.site is not None and project.kind == "signed_cookies":
-            found += site_findings(given.site, cookies=int(project.options.get("MAX_COOKIES") or 1))
+            found += site_findings(given.site, cookies=project.most_cookies)
         elif given.site is not None:
             unread.append(
                 f"--site: {project.engine} keeps no sessions in cookies, so there is nothing to ask"

@@ -192,6 +192,48 @@ def test_a_module_is_imported_as_manage_py_does(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("named", ["mysite", "mysite/", "."])
+def test_a_folder_is_no_settings(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mysite").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", named]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"sojourn: {named} is a folder; name the settings file in it, or the module\n",
+    )
+
+
+def test_a_file_may_import_what_is_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shop_of_a_test").mkdir()
+    (tmp_path / "shop_of_a_test" / "base.py").write_text(SOUND)
+    (tmp_path / "shop_of_a_test" / "live.py").write_text("from shop_of_a_test.base import *\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "shop_of_a_test/live.py"]) == 0
+    assert capsys.readouterr().out == "shop_of_a_test/live.py: nothing found\n"
+
+
+def test_who_checks_a_file_of_a_package_is_told_to_check_the_module(
+    settings: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings(f"{SOUND}from .secrets import *\n")
+    assert main(["check", path]) == 2
+    assert f"not checked: {path}:6: a file by itself has no package to import from; check the module" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_file_that_Python_cannot_hold_is_one_line(
+    settings: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings(f"A = {'-' * 100_000}1\n")
+    assert main(["check", path]) == 2
+    assert capsys.readouterr().err.startswith(f"sojourn: {path} cannot be read: ")
+
+
 def in_a_process(*arguments: str, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run the command where Django is not configured and these modules are not installed."""
     program = (
@@ -300,6 +342,58 @@ def test_what_keeps_the_engine_from_starting_is_what_it_says_itself(
     assert said in line
     assert line.startswith(path)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("databases", "said"),
+    [
+        ("{'default': {'ENGINE': 'django.db.backends.mysql'}}", "Did you install mysqlclient?"),
+        ("{'default': {'ENGINE': 'django.db.backends.oracle'}}", "oracledb"),
+        ("{'default': {'ENGINE': 'no.such.backend'}}", "'no.such.backend' isn't an available database"),
+        ("{'other': {'ENGINE': 'django.db.backends.sqlite3'}}", 'DATABASES["default"], which is not there'),
+        ("3", 'DATABASES["default"], which is not there'),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--live",)])
+def test_a_database_that_Django_does_not_take_is_a_finding(
+    databases: str, said: str, more: tuple[str, ...], settings: Callable[[str], str]
+) -> None:
+    path = settings(
+        f'{SOUND}SESSION_ENGINE = "sojourn.django.backends.db"\nINSTALLED_APPS = ["sojourn.django"]\n'
+        f"DATABASES = {databases}\n"
+    )
+    done = in_a_process("check", path, *more, "--fail-level", "error", without=("MySQLdb", "oracledb"))
+    assert (done.returncode, done.stderr) == (1, ""), done
+    [line] = [line for line in done.stdout.splitlines() if "error sojourn." in line]
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "site",
+    ["ftp://shop", "http://shop:hunter2/", "http://[::1", f"http://{'x' * 300}/", "http://127.0.0.1:1/\xe9"],
+)
+def test_an_address_that_is_none_is_one_line(
+    site: str, settings: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings(f"{SOUND}SESSION_ENGINE = 'sojourn.django.backends.signed_cookies'\n")
+    assert main(["check", path, "--site", site]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sojourn: the site's address has to be that of a page")
+    assert site not in said
+
+
+def test_a_site_is_asked_whatever_the_number_of_cookies_is(
+    settings: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings(
+        f"{SOUND}SESSION_ENGINE = 'sojourn.django.backends.signed_cookies'\n"
+        "SOJOURN['COOKIE_REVOCATIONS'] = 'sqlite:///srv/mysite/ended.sqlite3'\n"
+        "SOJOURN['MAX_COOKIES'] = 'three'\n"
+    )
+    assert main(["check", path, "--site", "http://127.0.0.1:1/"]) == 1
+    said = capsys.readouterr().out
+    assert "sojourn.E013" in said
+    assert "There is no answer from http://127.0.0.1:1/" in said
 
 
 @pytest.mark.parametrize("engine", ["file", "db", "signed_cookies"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -39,7 +40,8 @@ def ask_servers(project: Settings, *, clock: Clock | None = None) -> tuple[list[
 
     Configures Django with the settings, unless somebody has done so.
     """
-    configure(project)
+    with suppress(Exception):  # whatever Django does not take: who needs it says so below
+        configure(project)
     silenced = project.listed("SILENCED_SYSTEM_CHECKS")
     found: list[Finding] = []
     unasked: list[str] = []
@@ -47,8 +49,8 @@ def ask_servers(project: Settings, *, clock: Clock | None = None) -> tuple[list[
         try:
             for place in making(project):
                 found += live_findings(place, SystemClock() if clock is None else clock)
-        except (NotAskedError, SessionError, ImproperlyConfigured) as error:
-            unasked.append(str(error))
+        except (NotAskedError, SessionError, ImproperlyConfigured, ImportError) as error:
+            unasked.append(" ".join(str(error).split()))
     return [finding for finding in found if finding.id not in silenced], unasked
 
 
@@ -75,7 +77,7 @@ def _servers(project: Settings) -> Iterator[Place]:
 
 def _database(project: Settings) -> Iterator[Place]:
     alias = project.database_alias
-    if alias is None:
+    if alias is None or not project.database:  # which is found without asking
         return
     where = f"DATABASES[{alias!r}]"
     vendor = connections[alias].vendor

@@ -35,7 +35,8 @@ CANNOT_START: Final = Kind(
 def configure(project: Settings) -> None:
     """Give Django the settings, and those of the project's apps that sessions need; once in a process.
 
-    What somebody else has configured stays.
+    What somebody else has configured stays.  Raises ``ImproperlyConfigured`` and ``ImportError`` as Django
+    does where a database's driver is missing; the settings are given then, too.
     """
     if not settings.configured:
         logging.getLogger("sojourn").addHandler(logging.NullHandler())  # findings say what engines log
@@ -58,9 +59,13 @@ def start_findings(project: Settings) -> list[Finding]:
         return []
     try:
         configure(project)
-        found = cannot_start() if project.engine == settings.SESSION_ENGINE else []
-    except Exception:  # noqa: BLE001 - of the project's own code, such as SUBJECT, which may need all its apps
-        return []
+    except (ImproperlyConfigured, ImportError) as error:  # of databases: no app of the project's is loaded
+        found = [_cannot_start(error)]
+    else:
+        try:
+            found = cannot_start() if project.engine == settings.SESSION_ENGINE else []
+        except Exception:  # noqa: BLE001 - of the project's own, such as SUBJECT, which may need all its apps
+            return []
     silenced = project.listed("SILENCED_SYSTEM_CHECKS")
     where = project.where("SESSION_ENGINE")
     return [replace(finding, where=where) for finding in found if finding.id not in silenced]
@@ -73,6 +78,10 @@ def cannot_start() -> list[Finding]:
     try:
         import_module(settings.SESSION_ENGINE).SessionStore.get_engine()
     except (ImportError, AttributeError, ImproperlyConfigured) as error:
-        what = sentence(f"SESSION_ENGINE cannot start: {error}")
-        return [CANNOT_START.found(what, where="SESSION_ENGINE", corrected="")]
+        return [_cannot_start(error)]
     return []
+
+
+def _cannot_start(error: Exception) -> Finding:
+    what = sentence(f"SESSION_ENGINE cannot start: {' '.join(str(error).split())}")
+    return CANNOT_START.found(what, where="SESSION_ENGINE", corrected="")

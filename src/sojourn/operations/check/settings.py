@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sojourn.carriers.chunks import MOST_COOKIES
 from sojourn.operations.check.secrets import assignment
 from sojourn.project import DATABASE_CACHE, DJANGOS, ENGINES, LOCMEM, OURS, PYMEMCACHE
 
@@ -102,6 +103,12 @@ class Settings:
     def options(self) -> Mapping[str, Any]:
         """``SOJOURN``."""
         return self._mapping("SOJOURN")
+
+    @property
+    def most_cookies(self) -> int:
+        """``SOJOURN["MAX_COOKIES"]``."""
+        given = self.options.get("MAX_COOKIES")
+        return given if isinstance(given, int) and 0 < given <= MOST_COOKIES else 1
 
     @property
     def caches(self) -> Mapping[str, Any]:

@@ -23,6 +23,9 @@ _PATIENCE: Final = 10.0
 _COOKIE: Final = 4_096
 _OTHERS: Final = 1_024
 _KIBIBYTE: Final = 1_024
+_NO_ADDRESS: Final = (
+    "the site's address has to be that of a page, in ASCII, such as https://www.example.org:8443/sign-in"
+)
 
 CUT_OFF: Final = Kind(
     id="sojourn.W114",
@@ -40,7 +43,17 @@ NO_SITE: Final = Kind(
 
 
 def site_findings(url: str, *, cookies: int) -> Iterator[Finding]:
-    """Ask for the page at ``url`` without cookies, then with as many as ``cookies`` of 4 KiB."""
+    """Ask for the page at ``url`` without cookies, then with as many as ``cookies`` of 4 KiB.
+
+    Raises ``ConfigurationError`` for what is no address of a page.
+    """
+    try:
+        yield from _findings(url, cookies)
+    except ValueError as error:  # a port of letters, a name too long, what is not ASCII: none shown
+        raise ConfigurationError(_NO_ADDRESS) from error
+
+
+def _findings(url: str, cookies: int) -> Iterator[Finding]:
     size = cookies * _COOKIE + _OTHERS
     try:
         without = _status(url, 0)
@@ -70,13 +83,14 @@ def site_findings(url: str, *, cookies: int) -> Iterator[Finding]:
 
 def _shown(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    port = "" if parts.port is None else f":{parts.port}"
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
 
 
 def _status(url: str, size: int) -> int:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError("the site's address has to begin with http:// or https://")
+        raise ConfigurationError(_NO_ADDRESS)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=_PATIENCE)
     try:
