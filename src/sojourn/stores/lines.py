@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["LOOKS", "AllBusyError", "Connection", "Line", "Pool", "forget_after_fork"]
+__all__ = ["LOOKS", "AllBusyError", "Connection", "Line", "Pool", "Watch", "forget_after_fork"]
 
 _NOT_YET: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST: Final = 65_536
@@ -38,20 +38,46 @@ class AllBusyError(Exception):
     """No connection came back in time."""
 
 
-class Line:
-    """A connected socket, plain or TLS, that waits no longer than it is told to."""
+class Watch:
+    """Looks for replies on a socket, given as such or by its number."""
 
-    __slots__ = ("_monotonic", "_penalty", "_pending", "_poll", "_socket", "_to_sleep")
+    __slots__ = ("_penalty", "_poll", "_to_sleep")
 
-    def __init__(self, connected: socket.socket, monotonic: Callable[[], float]) -> None:
-        connected.setblocking(False)  # noqa: FBT003 - positional only
-        self._socket = connected
-        self._monotonic = monotonic
+    def __init__(self, connected: socket.socket | int) -> None:
         poll = select.poll()
         poll.register(connected, select.POLLIN)
         self._poll = poll.poll
         #: For how many replies to sleep at once, and for how many after looking is in vain the next time.
         self._to_sleep, self._penalty = 0, _PENALTIES[0]
+
+    def look(self) -> bool:
+        """Whether something comes while one looks.
+
+        Where it does not, as from a server further away or on a machine that is busy, fewer and fewer replies
+        are looked for.
+        """
+        if self._to_sleep:
+            self._to_sleep -= 1
+            return False
+        for _ in range(LOOKS):
+            if self._poll(0):
+                self._penalty = _PENALTIES[0]
+                return True
+        self._to_sleep = self._penalty
+        self._penalty = min(2 * self._penalty, _PENALTIES[1])
+        return False
+
+
+class Line(Watch):
+    """A connected socket, plain or TLS, that waits no longer than it is told to."""
+
+    __slots__ = ("_monotonic", "_pending", "_socket")
+
+    def __init__(self, connected: socket.socket, monotonic: Callable[[], float]) -> None:
+        connected.setblocking(False)  # noqa: FBT003 - positional only
+        super().__init__(connected)
+        self._socket = connected
+        self._monotonic = monotonic
         #: Whether bytes are here already, decrypted.
         self._pending = connected.pending if isinstance(connected, ssl.SSLSocket) else None
 
@@ -91,23 +117,6 @@ class Line:
             if not data:
                 raise EOFError
             return data
-
-    def look(self) -> bool:
-        """Whether something comes while one looks.
-
-        Where it does not, as from a server further away or on a machine that is busy, fewer and fewer replies
-        are looked for.
-        """
-        if self._to_sleep:
-            self._to_sleep -= 1
-            return False
-        for _ in range(LOOKS):
-            if self._poll(0):
-                self._penalty = _PENALTIES[0]
-                return True
-        self._to_sleep = self._penalty
-        self._penalty = min(2 * self._penalty, _PENALTIES[1])
-        return False
 
     def _left(self, until: float) -> float:
         """Return milliseconds."""
