@@ -247,16 +247,13 @@ def test_each_request_costs_the_statements_of_the_budget_on_the_wire(
 
 
 def test_statements_are_prepared_on_a_connection_that_lasts(postgresql: PostgreSQL) -> None:
-    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%sojourn_session%%'"
     for options, expected in (({}, 1), ({"prepare_threshold": None}, 0), ({"server_side_binding": True}, 0)):
         with sessions_in(entry_for(postgresql, OPTIONS=options)) as alias:
             store = DatabaseStore(alias)
             key = new_record(CLOCK).key
             for _ in range(10):
                 store.load(key)
-            with connections[alias].cursor() as cursor:
-                cursor.execute(prepared.replace("%%", "%"))
-                assert cursor.fetchone() == (expected,), options
+            assert _prepared(alias) == expected, options
 
 
 def _work(alias: str, errors: list[Exception], *, gives_back: bool) -> None:
@@ -296,12 +293,54 @@ def test_behind_pgbouncer_in_transaction_mode_nothing_is_prepared(
 ) -> None:
     with sessions_in(entry_for(postgresql, pgbouncer.port)) as alias:
         assert _at_once(alias) == []
-        monkeypatch.setattr(psycopg3, "_prepare_from_now_on", _prepare_blindly)
-        assert any("prepared statement" in str(error) for error in _at_once(alias)), "what it would come to"
+        assert _prepared(alias) == 0
+        monkeypatch.setattr(psycopg3, "_may_prepare", lambda _: True)
+        _at_once(alias)
+        assert _prepared(alias) > 0, "what there would be"
 
 
-def _prepare_blindly(driver: Any) -> None:
-    driver.prepare_threshold = 1
+def _prepared(alias: str) -> int:
+    """Return how many statements about sessions the server has prepared that answers next."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%sojourn_session%'")
+        [count] = cursor.fetchone()
+    connections[alias].close()
+    return int(count)
+
+
+def test_a_statement_that_was_deallocated_is_prepared_anew(postgresql: PostgreSQL) -> None:
+    with sessions_in(entry_for(postgresql, CONN_MAX_AGE=None)) as alias:
+        store = DatabaseStore(alias)
+        record = created(store)
+        for statement in ("DEALLOCATE ALL", "DISCARD ALL"):
+            for _ in range(10):
+                assert store.load(record.key) == record
+            with connections[alias].cursor() as cursor:
+                cursor.execute(statement)
+        with transaction.atomic(using=alias):
+            assert store.load(record.key) == record
+            transaction.set_rollback(True, using=alias)  # psycopg deallocates all
+        for _ in range(10):
+            assert store.load(record.key) == record
+
+
+def test_a_statement_takes_part_in_a_transaction_however_it_was_begun(postgresql: PostgreSQL) -> None:
+    with sessions_in(entry_for(postgresql)) as alias:
+        store, connection = DatabaseStore(alias), connections[alias]
+        record = created(store)
+        for _ in range(5):  # so that all of them are prepared
+            assert store.load(record.key) == record
+            assert store.delete(created(store).key)
+        for begin, undo in (
+            (lambda: connection.cursor().execute("BEGIN"), lambda: connection.cursor().execute("ROLLBACK")),
+            (lambda: connection.set_autocommit(False), connection.rollback),
+        ):
+            begin()
+            assert store.delete(record.key)
+            undo()
+            assert store.load(record.key) == record
+        connection.rollback()
+        connection.set_autocommit(True)
 
 
 def test_djangos_pool_hands_its_connections_around(postgresql: PostgreSQL) -> None:

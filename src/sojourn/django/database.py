@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from sojourn.clock import Clock
-    from sojourn.django.psycopg3 import Cursors
+    from sojourn.django.psycopg3 import Psycopg
     from sojourn.record import Record, Version
     from sojourn.stores.sql.requests import Request, Steps
 
@@ -82,7 +82,7 @@ class DatabaseStore(Operations):
             clock=clock,
         )
         self.alias = alias
-        self._cursors = _own_cursors(connections[alias])
+        self._psycopg = _psycopg(connections[alias], self._statements)
 
     # Store
 
@@ -253,25 +253,35 @@ class DatabaseStore(Operations):
         connection.ensure_connection()
         connection.validate_no_broken_transaction()
         with connection.wrap_database_errors:
-            if self._cursors is None:
-                cursor: Any = connection.connection.cursor()
-            else:
-                cursor = self._cursors.cursor(connection)
+            if self._psycopg is not None:
+                return self._psycopg.execute(
+                    connection.connection, statement, values, returns_rows=returns_rows
+                )
+            cursor: Any = connection.connection.cursor()
             cursor.execute(statement, values)
             return cursor.fetchall() if returns_rows else cursor.rowcount
 
 
-def _own_cursors(connection: BaseDatabaseWrapper) -> Cursors | None:
-    """Return what makes faster cursors than the driver by itself, if that is psycopg 3."""
+def _psycopg(connection: BaseDatabaseWrapper, statements: Statements) -> Psycopg | None:
+    """Return what is faster than the driver's cursors, if that is psycopg 3."""
     if connection.vendor != "postgresql":
         return None
     from django.db.backends.postgresql.psycopg_any import is_psycopg3  # noqa: PLC0415 - needs the driver
 
     if not is_psycopg3:
         return None
-    from sojourn.django.psycopg3 import Cursors  # noqa: PLC0415 - likewise
+    from sojourn.django.psycopg3 import Psycopg  # noqa: PLC0415 - likewise
 
-    return Cursors(connection.settings_dict.get("OPTIONS", {}))
+    frequent = (
+        statements.load,
+        statements.create,
+        statements.update,
+        statements.update_keeping_subject,
+        statements.touch,
+        statements.move,
+        statements.delete,
+    )
+    return Psycopg(connection.settings_dict.get("OPTIONS", {}), frequent=frequent)
 
 
 class AsyncDatabaseStore:
