@@ -90,6 +90,14 @@ class Copies(Generic[StoreT]):
 
     # Reading
 
+    def may_be_asked(self) -> bool:
+        """Whether the cache answers, as far as is known, and has to be told nothing first."""
+        return not (self._reach.rests or self._reach.owes)
+
+    def failed(self, error: StoreUnavailableError) -> None:
+        """Take note that the cache was asked and did not answer."""
+        self._reach.failed(error)
+
     def look(self, key: str) -> Steps[Found]:
         """Return what lies in the cache: nothing, if it does not answer."""
         if self._reach.is_resting():
@@ -102,6 +110,10 @@ class Copies(Generic[StoreT]):
                 record = yield from self._ask(self._cache.load, key)
         except StoreUnavailableError:
             return Found()
+        return self.found(key, record)
+
+    def found(self, key: str, record: Record | None) -> Found:
+        """Return what the cache has answered, and remember that it was there."""
         if record is None:
             self._remember(key, None)
             return Found()

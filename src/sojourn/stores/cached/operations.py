@@ -88,8 +88,11 @@ class Operations(Generic[StoreT]):
         """Do :meth:`load_steps`, but let one request of this process ask the origin for all that wait."""
         found = yield from self._copies.look(key)
         record = self._copies.good(found)
-        if record is not None:
-            return record
+        if record is None:
+            record = yield from self._fetch_in_turn(key, found)
+        return record
+
+    def _fetch_in_turn(self, key: str, found: Found) -> Steps[Record | None]:
         turn = self._turns.of(key)
         ours: bool = yield self._take, turn
         try:

@@ -32,6 +32,11 @@ class Reach:
         #: Keys whose tombstones could not be written, each with the instant until which that matters.
         self._owed: dict[str, int] = {}
 
+    @property
+    def rests(self) -> bool:
+        """Whether it did not answer when it was asked last."""
+        return self._rests_until is not None
+
     def is_resting(self) -> bool:
         """Whether to leave the cache alone.  The first to be told no after a rest is the one that tries."""
         if self._rests_until is None:

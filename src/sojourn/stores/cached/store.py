@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from sojourn.errors import StoreUnavailableError
 from sojourn.steps import run
 from sojourn.store import Store
+from sojourn.stores.cached.copies import Found
 from sojourn.stores.cached.operations import Operations
 from sojourn.turns import Turns
 
@@ -69,7 +71,17 @@ class CachedStore(Operations[Store]):
 
         One round trip within the lease, else three; two if there is no session.
         """
-        return run(self.load_in_turn_steps(key))
+        copies = self._copies
+        if not copies.may_be_asked():
+            return run(self.load_in_turn_steps(key))
+        # What nearly every request does takes no steps.
+        try:
+            found = copies.found(key, self.cache.load(key))
+        except StoreUnavailableError as error:
+            copies.failed(error)
+            found = Found()
+        record = copies.good(found)
+        return run(self._fetch_in_turn(key, found)) if record is None else record
 
     def update(self, record: Record, expected_version: Version) -> Version:
         """See :meth:`sojourn.store.Store.update`.  Two round trips."""
