@@ -11,7 +11,9 @@ __all__ = [
     "DUMMY",
     "ELSEWHERE",
     "ENGINES",
+    "EXAMPLES",
     "GONE",
+    "JSON",
     "KNOWN",
     "LOCMEM",
     "OURS",
@@ -28,6 +30,9 @@ DJANGOS: Final = "django.contrib.sessions.backends."
 #: Every engine; Django has all but ``embedded``.
 ENGINES: Final = ("cache", "cached_db", "db", "embedded", "file", "signed_cookies")
 
+#: The serializer that Django takes where a project names none.
+JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
+
 _CACHES: Final = "django.core.cache.backends"
 DUMMY: Final = f"{_CACHES}.dummy.DummyCache"
 LOCMEM: Final = f"{_CACHES}.locmem.LocMemCache"
@@ -39,6 +44,9 @@ DJANGO_REDIS: Final = "django_redis.cache.RedisCache"
 
 #: The backends sessions can be kept in, or in what is derived from them.
 KNOWN: Final = frozenset({LOCMEM, DATABASE_CACHE, PYMEMCACHE, PYLIBMC, REDIS, DJANGO_REDIS})
+
+#: What ``LOCATION`` of each kind of server looks like.
+EXAMPLES: Final = {PYMEMCACHE: "127.0.0.1:11211", REDIS: "redis://127.0.0.1:6379/0"}
 
 #: Backends that are no more, and what took their place.
 GONE: Final = {

@@ -18,6 +18,7 @@ from sojourn.errors import ConfigurationError
 from sojourn.keyring import Keyring
 from sojourn.manager import AsyncManager, Manager
 from sojourn.policy import Policy
+from sojourn.project import JSON
 from sojourn.sealing import Sealed, Unsealed
 from sojourn.values import MessagePackCodec, SerializerCodec
 
@@ -41,8 +42,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("sojourn")
-
-_JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ def _codec(serializer: str) -> Codec:
 
     Django's own JSON serializer is served by MessagePack, which stores all it stores and more.
     """
-    if serializer == _JSON:
+    if serializer == JSON:
         return MessagePackCodec()
     return SerializerCodec(import_string(serializer)())
 

@@ -13,14 +13,13 @@ from django.core.cache import InvalidCacheBackendError
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sojourn.project import DJANGO_REDIS, ELSEWHERE, GONE, KNOWN, OURS, PYMEMCACHE, REDIS
+from sojourn.project import DJANGO_REDIS, ELSEWHERE, EXAMPLES, GONE, KNOWN, OURS, PYMEMCACHE, REDIS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 __all__ = ["CacheEntry", "cache_entry"]
 
-_EXAMPLES: Final = {PYMEMCACHE: "127.0.0.1:11211", REDIS: "redis://127.0.0.1:6379/0"}
 _EMBEDDED: Final = f"{OURS}embedded"
 
 _ADDRESS: Final = re.compile(r"[\w.-]+:\d+")
@@ -54,7 +53,7 @@ class CacheEntry:
     @property
     def example(self) -> str:
         """A location such as this backend's."""
-        return _EXAMPLES[REDIS if self.backend in (REDIS, DJANGO_REDIS) else PYMEMCACHE]
+        return EXAMPLES[REDIS if self.backend in (REDIS, DJANGO_REDIS) else PYMEMCACHE]
 
     def checked(
         self, given: Mapping[str, Any], option: str, kinds: type | tuple[type, ...], meant: str
@@ -149,7 +148,7 @@ def _known(alias: str, named: str, location: object) -> str:
 
 def _shown(backend: str, location: object) -> str:
     """Return a corrected entry; of the location only what can hold no password."""
-    example = _EXAMPLES[REDIS if "redis" in backend.lower() else PYMEMCACHE]
+    example = EXAMPLES[REDIS if "redis" in backend.lower() else PYMEMCACHE]
     if isinstance(location, str) and _ADDRESS.fullmatch(location):
         example = f"redis://{location}/0" if "redis" in backend.lower() else location
     return f"{{'BACKEND': {backend!r}, 'LOCATION': {example!r}}}"

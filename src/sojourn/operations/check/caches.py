@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sojourn.operations.check.finding import Kind, Severity
 from sojourn.operations.check.secrets import assignment, shown
-from sojourn.project import DJANGO_REDIS, DUMMY, ELSEWHERE, GONE, LOCMEM, OURS, PYMEMCACHE, REDIS
+from sojourn.project import DJANGO_REDIS, DUMMY, ELSEWHERE, EXAMPLES, GONE, LOCMEM, OURS, PYMEMCACHE, REDIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ __all__ = [
     "redis_address_is_none",
 ]
 
-_EXAMPLES: Final = {PYMEMCACHE: "127.0.0.1:11211", REDIS: "redis://127.0.0.1:6379/0"}
 #: ``host``, ``host:port`` or ``host:port:database``, as clients of Redis took it before there were URLs.
 _OLD_ADDRESS: Final = re.compile(r"(?P<host>[\w.-]+)(:(?P<port>\d+))?(:(?P<database>\d+))?")
 
@@ -99,7 +98,7 @@ def alias_is_missing(settings: Settings) -> Iterator[Finding]:
         return  # as said above
     if "default" not in settings.caches:
         others = [str(name) for name in settings.caches]
-        example = {"default": {"BACKEND": PYMEMCACHE, "LOCATION": _EXAMPLES[PYMEMCACHE]}}
+        example = {"default": {"BACKEND": PYMEMCACHE, "LOCATION": EXAMPLES[PYMEMCACHE]}}
         yield ALIAS_IS_MISSING.found(
             "CACHES has no 'default', which every Django project needs.",
             where=settings.where("CACHES"),
@@ -138,7 +137,7 @@ def _gone(backend: str) -> str:
 def _in_new_words(backend: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``entry`` for the backend that took its own's place.  Options were for the driver of old."""
     kept = {key: value for key, value in entry.items() if key != "OPTIONS"}
-    location = entry.get("LOCATION") or _EXAMPLES[backend]
+    location = entry.get("LOCATION") or EXAMPLES[backend]
     return {**kept, "BACKEND": backend, "LOCATION": _url(location) if backend == REDIS else location}
 
 
@@ -184,7 +183,7 @@ def process_memory(settings: Settings) -> Iterator[Finding]:
     yield PROCESS_MEMORY.found(
         "Sessions are kept in the memory of each process: "
         + ("CACHES says so." if "CACHES" in settings else "there is no CACHES, and so Django has it."),
-        where=settings.where("CACHES" if "CACHES" in settings else "SESSION_ENGINE"),
+        where=settings.where("CACHES", "SESSION_ENGINE"),
         corrected=settings.choosing_embedded(),
     )
 
@@ -195,6 +194,6 @@ def nothing_is_copied(settings: Settings) -> Iterator[Finding]:
         yield NOTHING_IS_COPIED.found(
             f"CACHES[{shown(settings.cache_alias)}] is the memory of one process, where no session "
             "is copied. Name a memcached or Redis there, or do without.",
-            where=settings.where("CACHES" if "CACHES" in settings else "SESSION_ENGINE"),
+            where=settings.where("CACHES", "SESSION_ENGINE"),
             corrected=assignment("SESSION_ENGINE", f"{OURS}db"),
         )

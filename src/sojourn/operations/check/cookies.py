@@ -87,6 +87,6 @@ def cookies_cannot_be_revoked(settings: Settings) -> Iterator[Finding]:
     yield NOT_REVOCABLE.found(
         "Sessions are kept in their cookies, and nothing knows which of them have ended."
         + ("" if settings.is_ours else " Django's signed_cookies engine cannot have that; Sojourn's can."),
-        where=settings.where("SOJOURN" if "SOJOURN" in settings else "SESSION_ENGINE"),
+        where=settings.where("SOJOURN", "SESSION_ENGINE"),
         corrected="\n".join(lines),
     )

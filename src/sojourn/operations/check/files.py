@@ -40,7 +40,7 @@ def file_is_missing(settings: Settings) -> Iterator[Finding]:
     what = "SOJOURN['PATH'] is not set" if path is None else "SOJOURN['PATH'] is relative"
     yield FILE_IS_MISSING.found(
         f"{what}, and the settings have no BASE_DIR to keep the file in.",
-        where=settings.where("SOJOURN" if "SOJOURN" in settings else "SESSION_ENGINE"),
+        where=settings.where("SOJOURN", "SESSION_ENGINE"),
         corrected=settings.setting_option("PATH", settings.example_file("sessions.sqlite3")),
     )
 

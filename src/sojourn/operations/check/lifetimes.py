@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sojourn.cookie import MAX_AGE
 from sojourn.errors import ConfigurationError
 from sojourn.keyring import Keyring
 from sojourn.operations.check.finding import Kind, Severity
 from sojourn.operations.check.secrets import assignment, shown
 from sojourn.policy import AAL2
+from sojourn.project import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +27,10 @@ __all__ = [
     "secret_is_weak",
 ]
 
-#: Seconds that browsers keep a cookie (RFC 6265bis, section 5.5).
-_MOST: Final = 400 * 24 * 3600
+_DAY: Final = 24 * 3600
 #: Seconds that a session nobody has signed in to may well live, and that are proposed.
-_LONG: Final = 24 * 3600
+_LONG: Final = _DAY
 _SHORT: Final = 3600
-_JSON: Final = "django.contrib.sessions.serializers.JSONSerializer"
 
 WEAK_SECRET: Final = Kind(
     id="sojourn.W001",
@@ -119,18 +119,18 @@ def pickles(settings: Settings) -> Iterator[Finding]:
         yield PICKLES.found(
             f"SESSION_SERIALIZER = {shown(given)} unpickles.",
             where=settings.where("SESSION_SERIALIZER"),
-            corrected=assignment("SESSION_SERIALIZER", _JSON),
+            corrected=assignment("SESSION_SERIALIZER", JSON),
         )
 
 
 def cookie_outlives_browsers(settings: Settings) -> Iterator[Finding]:
     """Find an age that no browser honours."""
     age = settings["SESSION_COOKIE_AGE"]
-    if isinstance(age, int | float) and age > _MOST:
+    if isinstance(age, int | float) and age > MAX_AGE:
         yield TOO_LONG.found(
-            f"SESSION_COOKIE_AGE is {age / (24 * 3600):.0f} days; browsers keep a cookie for 400.",
+            f"SESSION_COOKIE_AGE is {age / _DAY:.0f} days; browsers keep a cookie for 400.",
             where=settings.where("SESSION_COOKIE_AGE"),
-            corrected=f"{assignment('SESSION_COOKIE_AGE', _MOST)}  # 400 days",
+            corrected=f"{assignment('SESSION_COOKIE_AGE', MAX_AGE)}  # 400 days",
         )
 
 
@@ -154,7 +154,7 @@ def anonymous_sessions_are_kept(settings: Settings) -> Iterator[Finding]:
     if settings.kind == "signed_cookies":
         return  # they take no room but their users'
     yield ANONYMOUS_ARE_KEPT.found(
-        f"A session that nobody has signed in to is kept for {age / (24 * 3600):.0f} days. "
+        f"A session that nobody has signed in to is kept for {age / _DAY:.0f} days. "
         "What a visitor has left in it, such as a basket, ends with it: where that has to wait longer than "
         "the hour below, give more seconds.",
         where=settings.where("SOJOURN"),

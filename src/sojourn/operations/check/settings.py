@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sojourn.carriers.chunks import MOST_COOKIES
 from sojourn.operations.check.secrets import assignment
-from sojourn.project import DATABASE_CACHE, DJANGOS, ENGINES, LOCMEM, OURS, PYMEMCACHE
+from sojourn.project import DATABASE_CACHE, DJANGOS, ENGINES, JSON, LOCMEM, OURS, PYMEMCACHE
 
 __all__ = ["DJANGO", "HORIZON", "SESSION_MIDDLEWARE", "Settings"]
 
@@ -28,7 +28,7 @@ DJANGO: Final[Mapping[str, Any]] = {
     "SESSION_COOKIE_SAMESITE": "Lax",
     "SESSION_COOKIE_SECURE": False,
     "SESSION_ENGINE": f"{DJANGOS}db",
-    "SESSION_SERIALIZER": "django.contrib.sessions.serializers.JSONSerializer",
+    "SESSION_SERIALIZER": JSON,
     "SILENCED_SYSTEM_CHECKS": [],
 }
 
@@ -67,8 +67,12 @@ class Settings:
         """Whether the project sets it."""
         return name in self.given
 
-    def where(self, name: str) -> str:
-        """Return where the project sets it; the name alone if that is not known."""
+    def where(self, *names: str) -> str:
+        """Return where the project sets the first of these settings that it has; else the last.
+
+        The name alone if the place is not known.
+        """
+        name = next((name for name in names if name in self), names[-1])
         return self.places.get(name, name)
 
     def listed(self, name: str) -> list[Any]:

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from sojourn.clock import Clock
     from sojourn.operations.check.finding import Finding
 
-__all__ = ["Clocks", "Version", "latency", "old", "silent", "skewed"]
+__all__ = ["FULL", "NEARLY_FULL", "Clocks", "Version", "latency", "old", "silent", "skewed"]
 
 #: Milliseconds of a round trip that a page's users begin to feel: it takes up to three of them.
 SLOW: Final = 10.0
 _TRIES: Final = 5
 #: Milliseconds.  memcached tells whole seconds.
 _SKEW: Final = 3_000
+#: The share of a server's memory that is nearly all of it.
+FULL: Final = 0.9
 
 SILENT: Final = Kind(
     id="sojourn.E101",
@@ -47,6 +49,12 @@ OTHER_TIME: Final = Kind(
     title="A server with sessions has another time than this machine",
     happens="Sessions end earlier or later than they should, by as much; and those that machines with such "
     "different times have written may not be read for as long.",
+)
+NEARLY_FULL: Final = Kind(
+    id="sojourn.W107",
+    severity=Severity.WARNING,
+    title="A server's memory for sessions is nearly full",
+    happens="Soon memcached signs out who has been idle longest, and Redis refuses to save.",
 )
 
 Version = tuple[int, ...]

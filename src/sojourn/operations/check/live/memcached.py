@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from sojourn.operations.check.finding import Kind, Severity
-from sojourn.operations.check.live.common import Clocks, latency, old, silent, skewed
+from sojourn.operations.check.live.common import FULL, NEARLY_FULL, Clocks, latency, old, silent, skewed
 from sojourn.stores.memcached.nodes import nodes_of
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ __all__ = ["Memcached", "item_sizes", "memcached_findings"]
 
 _OLDEST: Final = "1.6.18"
 _MEBIBYTE: Final = 1 << 20
-_FULL: Final = 0.9
 _STAT: Final = re.compile(r"STAT (\S+) ?(.*)")
 _ITEM: Final = re.compile(r"key=(\S+) .*\bsize=(\d+)\s*")
-#: What memcached says when somebody has talked to something else.
+#: Octets of a line that are read; what says more is no memcached.
 _LONGEST: Final = 1 << 20
 
 TOO_SMALL: Final = Kind(
@@ -43,12 +42,6 @@ EVICTS: Final = Kind(
     severity=Severity.WARNING,
     title="memcached has thrown out sessions to make room",
     happens="Users are signed out long before their sessions would end; first who has been idle longest.",
-)
-NEARLY_FULL: Final = Kind(
-    id="sojourn.W107",
-    severity=Severity.WARNING,
-    title="A server's memory for sessions is nearly full",
-    happens="Soon memcached signs out who has been idle longest, and Redis refuses to save.",
 )
 
 
@@ -164,7 +157,7 @@ def _evictions(name: str, where: str, told: dict[str, str]) -> Iterator[Finding]
             where=where,
             corrected=corrected,
         )
-    elif used > _FULL * limit:
+    elif used > FULL * limit:
         yield NEARLY_FULL.found(
             f"{name} uses {used / limit:.0%} of its {limit // _MEBIBYTE:,} MiB.",
             where=where,

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import NoPermissionError, RedisError
 
 from sojourn.operations.check.finding import Kind, Severity
-from sojourn.operations.check.live.common import Clocks, latency, old, silent, skewed
-from sojourn.operations.check.live.memcached import NEARLY_FULL
+from sojourn.operations.check.live.common import FULL, NEARLY_FULL, Clocks, latency, old, silent, skewed
 from sojourn.operations.check.live.places import NotAskedError
 from sojourn.stores.valkey.connections import Deadline, maker
 from sojourn.stores.valkey.faults import translated
@@ -29,7 +28,6 @@ __all__ = ["Valkey", "places_of", "session_sizes", "valkey_findings"]
 _OLDEST: Final = "6.2"
 #: Seconds, as of the store.
 TIMEOUT: Final = 2.0
-_FULL: Final = 0.9
 _MOST_SAMPLED: Final = 500
 
 EVICTS: Final = Kind(
@@ -148,7 +146,7 @@ def _memory(name: str, where: str, told: Mapping[str, str]) -> Iterator[Finding]
             corrected="maxmemory-policy noeviction  # in redis.conf\n"
             "CONFIG SET maxmemory-policy noeviction  # at once, in redis-cli",
         )
-    if used > _FULL * limit:
+    if used > FULL * limit:
         yield NEARLY_FULL.found(
             f"{name} uses {used / limit:.0%} of its maxmemory, {limit:,} B.",
             where=where,
