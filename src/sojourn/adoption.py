@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from sojourn.errors import DuplicateKeyError, EncodeError
-from sojourn.record import Record, public_id
+from sojourn.record import DAY, Record, public_id
 from sojourn.session import Session
 from sojourn.steps import Pause
 from sojourn.token import key_for
@@ -41,9 +41,8 @@ __all__ = ["Adoption", "AsyncFormer", "Former"]
 
 logger = logging.getLogger("sojourn")
 
-_DAY: Final = 86_400_000
 #: A revocation outlives every session that existed when it was made: no cookie lives longer (RFC 6265bis).
-_LONGEST_LIFE: Final = 400 * _DAY
+_LONGEST_LIFE: Final = 400 * DAY
 _YOUNG: Final = 2_000
 _PAUSES: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
 
@@ -110,7 +109,7 @@ class Adoption(Generic[StoreT]):
             return None
         # Nobody's session may live longer there than it is given here.
         latest = max(record.idle_deadline, self._clock.now() + idle_timeout * 1_000)
-        ticket = self._mark(token, "ticket", until=latest + _DAY)
+        ticket = self._mark(token, "ticket", until=latest + DAY)
         try:
             yield self._store.create, ticket
         except DuplicateKeyError:

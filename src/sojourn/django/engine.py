@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Engine",
     "Place",
+    "configured_engine",
     "engine_at",
     "engine_of",
     "keyring_of",
@@ -81,6 +83,15 @@ def engine_of(session_class: type[SojournSession]) -> Engine:
             logger.error("SESSION_ENGINE cannot start: %s", error)  # noqa: TRY400 - the message says it all
             raise
     return engine
+
+
+def configured_engine() -> Engine | None:
+    """Return the engine that ``SESSION_ENGINE`` names; ``None`` if it is not one of Sojourn's.
+
+    Raises ``ImproperlyConfigured`` if it cannot start, and what importing it raises.
+    """
+    session_class: Any = import_module(settings.SESSION_ENGINE).SessionStore
+    return session_class.get_engine() if hasattr(session_class, "get_engine") else None
 
 
 def engine_at(

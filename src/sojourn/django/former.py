@@ -27,6 +27,7 @@ from sojourn.django.caches.former import Pickled, former_cache
 from sojourn.django.conf import SAME_NAME
 from sojourn.django.pickles import UnexpectedClassError, unpickled
 from sojourn.errors import StoreUnavailableError
+from sojourn.project import DJANGOS
 from sojourn.token import Token
 
 if TYPE_CHECKING:
@@ -40,11 +41,10 @@ __all__ = ["AsyncDjangoEngines", "DjangoCache", "DjangoEngine", "DjangoEngines",
 
 logger = logging.getLogger("sojourn")
 
-_PREFIX: Final = "django.contrib.sessions.backends."
 _APP: Final = "django.contrib.sessions"
-_CACHE: Final = f"{_PREFIX}cache"
-_DB: Final = f"{_PREFIX}db"
-_TABLES: Final = (_DB, f"{_PREFIX}cached_db")
+_CACHE: Final = f"{DJANGOS}cache"
+_DB: Final = f"{DJANGOS}db"
+_TABLES: Final = (_DB, f"{DJANGOS}cached_db")
 _KEY: Final = re.compile(r"[a-z0-9]{32}", re.ASCII)
 
 
@@ -57,7 +57,7 @@ class DjangoEngine:
         except (ImportError, AttributeError) as error:
             raise ImproperlyConfigured(
                 f"SOJOURN['ADOPT'] names {path!r}, which has no SessionStore: name one of Django's engines, "
-                f"such as {_PREFIX + 'db'!r}, or None"
+                f"such as {_DB!r}, or None"
             ) from error
         if issubclass(self._store, SignedCookieSession) or hasattr(self._store, "get_engine"):
             raise ImproperlyConfigured(
@@ -263,7 +263,7 @@ def engines_to_adopt_from(given: SojournSettings, same_name: str | None) -> list
     """Return the engines ``SOJOURN["ADOPT"]`` names; by default Django's of the ``same_name``."""
     adopt = given.ADOPT
     if adopt == SAME_NAME:
-        adopt = None if same_name is None else f"{_PREFIX}{same_name}"
+        adopt = None if same_name is None else f"{DJANGOS}{same_name}"
         if adopt in _TABLES and not apps.is_installed(_APP):
             return []  # nobody can have used it
     if adopt is None:

@@ -12,6 +12,7 @@ from django.core.signing import TimestampSigner, b62_decode
 from django.utils.module_loading import import_string
 
 from sojourn.django.conf import SAME_NAME
+from sojourn.project import DJANGOS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["DjangoCookies", "cookies_to_adopt"]
 
 #: Django's engine, and the salt of its signatures.
-_ENGINE: Final = "django.contrib.sessions.backends.signed_cookies"
+_ENGINE: Final = f"{DJANGOS}signed_cookies"
 #: The data (with a dot: compressed), when it was signed, the signature.  Sojourn's cookies have no colon.
 _VALUE: Final = re.compile(r"\.?[A-Za-z0-9_-]*:[A-Za-z0-9]{1,12}:[A-Za-z0-9_-]{43}", re.ASCII)
 

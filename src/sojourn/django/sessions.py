@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from django.conf import settings
@@ -141,11 +140,12 @@ def _session(current: Current) -> SojournSession:
 
 
 def _engine() -> Engine:
-    store = import_module(settings.SESSION_ENGINE).SessionStore
-    if not hasattr(store, "get_engine"):
+    from sojourn.django.engine import configured_engine  # noqa: PLC0415 - an app is loaded without engines
+
+    engine = configured_engine()
+    if engine is None:
         raise ImproperlyConfigured(
             f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}: whose sessions there are can only be told by "
             "Sojourn's engines, such as 'sojourn.django.backends.embedded'"
         )
-    engine: Engine = store.get_engine()
     return engine

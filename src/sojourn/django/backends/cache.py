@@ -55,8 +55,7 @@ class SessionStore(SojournSession):
             db.SessionStore.get_model_class()  # or the error that says what a table takes
             cache: Any = caches[entry.alias]
             return db.engine_in(db.database_of(cache.cache_model_class), like="cache")
-        where = (entry.backend, repr(entry.location), repr(entry.options), entry.key_prefix)
-        return engine_at(where, partial(_in_cache, entry), like="cache")
+        return engine_at(entry.place, partial(_in_cache, entry), like="cache")
 
 
 def _in_memory(entry: CacheEntry, given: SojournSettings) -> Place:

@@ -56,14 +56,7 @@ class SessionStore(db.SessionStore):
             opened = partial(_open, alias, cache=partial(store_at, address), named="SOJOURN['STORE']")
             return engine_at(("database", alias, address), opened, like="cached_db")
         entry = cache_entry(settings.SESSION_CACHE_ALIAS)
-        where = (
-            "database",
-            alias,
-            entry.backend,
-            repr(entry.location),
-            repr(entry.options),
-            entry.key_prefix,
-        )
+        where = ("database", alias, *entry.place)
         if entry.backend in _WHY_NOT:
             return engine_at(where, partial(_open_uncached, alias, entry), like="cached_db")
         opened = partial(_open, alias, cache=partial(store_in, entry), named=f"CACHES[{entry.alias!r}]")

@@ -38,6 +38,11 @@ class CacheEntry:
     #: What every key of ours begins with, so that it is nobody else's.
     key_prefix: str
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What tells the place of its sessions from others: for :func:`~sojourn.django.engine.engine_at`."""
+        return (self.backend, repr(self.location), repr(self.options), self.key_prefix)
+
     def error(self, what: str) -> ImproperlyConfigured:
         """Return the error that says ``what`` is wrong with this entry."""
         return ImproperlyConfigured(f"CACHES[{self.alias!r}]: {what}")

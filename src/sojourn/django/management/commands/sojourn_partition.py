@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from sojourn.django.database import DatabaseStore
+from sojourn.django.engine import configured_engine
 from sojourn.errors import SessionError
 
 __all__ = ["Command"]
@@ -23,8 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *_: object, **__: Any) -> None:
         """See Django."""
-        session_class = import_module(settings.SESSION_ENGINE).SessionStore
-        store = session_class.get_engine().manager.store if hasattr(session_class, "get_engine") else None
+        engine = configured_engine()
+        store = None if engine is None else engine.manager.store
         origin = getattr(store, "origin", store)
         if not isinstance(origin, DatabaseStore):
             raise CommandError(

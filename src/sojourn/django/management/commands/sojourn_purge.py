@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from sojourn.django.engine import configured_engine
 from sojourn.errors import SessionError
 from sojourn.lifecycle import PURGE_RATE
 from sojourn.operations.purge import RATE_HELP, purge, rate
@@ -30,15 +30,14 @@ class Command(BaseCommand):
 
     def handle(self, *_: object, **options: Any) -> None:
         """See Django."""
-        session_class = import_module(settings.SESSION_ENGINE).SessionStore
-        if not hasattr(session_class, "get_engine"):
+        engine = configured_engine()
+        if engine is None:
             raise CommandError(
                 f"SESSION_ENGINE is {settings.SESSION_ENGINE!r}, which is not Sojourn's: use clearsessions"
             )
         self.stdout.ending = ""  # what is written is whole lines, or shall not be
-        manager = session_class.get_engine().manager
         try:
-            code = purge(manager.purge, rate=options["rate"], out=self.stdout)
+            code = purge(engine.manager.purge, rate=options["rate"], out=self.stdout)
         except SessionError as error:
             raise CommandError(str(error)) from error
         if code:
