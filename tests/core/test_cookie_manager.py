@@ -768,15 +768,32 @@ def test_a_session_that_another_engine_keeps_by_the_day_is_told_from_others_of_t
     assert dated_key("f" * 64, 20_000)[:12] not in lineage.id.hex()
 
 
-async def test_a_request_under_way_still_finds_the_session_that_went_back(spilling: Cookies) -> None:
-    large = await spilling.new(noise=noise(20_000))
+async def test_F4_a_browser_that_the_answer_does_not_reach_finds_the_session_where_it_was(
+    spilling: Cookies,
+) -> None:
+    large = await spilling.new(a=1, noise=noise(20_000))
     session = await spilling.open(large)
     del session["noise"]
-    session["a"] = 1
-    await spilling.commit(session)
+    assert len(await spilling.commit(session)) > 40, "it went back into a cookie, which is lost on its way"
+    spilling.clock.advance(HOUR - 1)
     assert await spilling.values(large) is not None
-    spilling.clock.advance(10)
-    assert await spilling.values(large) is None
+    again = await spilling.open(large)
+    again["a"] = 2
+    del again["noise"]
+    value = await spilling.commit(again)
+    assert len(value) > 40
+    assert await spilling.values(value) == {"a": 2}
+    spilling.clock.advance(1)
+    assert await spilling.values(large) is None, "as if it had never gone back"
+
+
+async def test_L5_the_token_of_a_session_that_went_back_ends_with_it(make: Any) -> None:
+    site = make(spills=True)
+    large = await site.new(_subject="ann", noise=noise(20_000))
+    session = await site.open(large)
+    del session["noise"]
+    await site.end(await site.commit(session))
+    assert await site.values(large) is None
 
 
 async def test_C1_a_session_that_ended_in_the_store_meanwhile_does_not_come_back_into_a_cookie(

@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CookieSteps"]
 
-#: How long the token of a session that went back into its cookie is good for requests under way.
-_GRACE: Final = 10_000
-
 #: What another cookie does, by itself and beside a revocation list.
 _WRITING: Final = (Action.CREATE, Action.UPDATE, Action.TOUCH, Action.MOVE)
 _REWRITING: Final = (Action.UPDATE, Action.TOUCH)
@@ -267,8 +264,9 @@ class CookieSteps(SessionSteps[StoreT]):
                 lineage = settled
                 value = None if value is None else self._carrier.write(lineage, record)
         if value is not None and spilled and source is not None:
-            # Requests under way may still come with the token, but not with one from before a renewal.
-            until = plan.now if plan.decision.action is Action.MOVE else plan.now + _GRACE
+            # Requests under way still come with the token, and a browser that the answer does not reach goes
+            # on with it; but nobody with one from before a renewal.
+            until = plan.now if plan.decision.action is Action.MOVE else source.idle_deadline
             try:
                 yield self.store.update, replace(source, idle_deadline=until), source.version
             except ConflictError:
