@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_AGE",
+    "MAX_ATTRIBUTE",
     "MAX_COOKIE",
     "MAX_HEADER",
     "CookieSettings",

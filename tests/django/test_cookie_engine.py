@@ -426,6 +426,16 @@ def test_T5_T6_no_cookie_is_longer_than_4096_octets_with_its_attributes_and_the_
     assert "xxxx" not in caplog.text
 
 
+@pytest.mark.parametrize("setting", ["SESSION_COOKIE_NAME", "SESSION_COOKIE_PATH", "SESSION_COOKIE_DOMAIN"])
+def test_T6_a_cookie_with_an_attribute_that_browsers_ignore_is_refused_at_start_up(
+    make: Any, setting: str
+) -> None:
+    letter = "n" if setting == "SESSION_COOKIE_NAME" else "/"
+    assert make(**{setting: letter * 1024}).engine
+    with pytest.raises(ImproperlyConfigured, match=f"^{setting} has 1025 characters, .* shorten it$"):
+        make(**{setting: letter * 1025}).engine  # noqa: B018 - to ask is to start it
+
+
 def test_D3_too_large_a_session_signs_nobody_out(site: Site, alice: User) -> None:
     browser = Browser()
     browser.visit(sign_in(alice))

@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 from sojourn.carriers import CookieOptions, Revocations
 from sojourn.carriers.chunks import OVERHEAD
 from sojourn.clock import SystemClock
-from sojourn.cookie import MAX_COOKIE
+from sojourn.cookie import MAX_ATTRIBUTE, MAX_COOKIE
 from sojourn.django.conf import sojourn_settings
 from sojourn.django.engine import Engine, Place, keyring_of, made_once, manager_settings, place_at
 from sojourn.django.former_cookies import cookies_to_adopt
@@ -125,7 +125,14 @@ def room_for_value(given: SojournSettings) -> int:
 
     A browser keeps 4096 octets of name, value and attributes together (RFC 6265 6.1); some count the first
     two only.  What is counted here is what Django's middleware sends, which is longer than what ours does.
+    Raises ``ImproperlyConfigured`` for attributes that browsers ignore: what is left has room for a session.
     """
+    for name in ("SESSION_COOKIE_NAME", "SESSION_COOKIE_PATH", "SESSION_COOKIE_DOMAIN"):
+        length = len(getattr(settings, name) or "")
+        if length > MAX_ATTRIBUTE:
+            raise ImproperlyConfigured(
+                f"{name} has {length} characters, and browsers take no more than {MAX_ATTRIBUTE}: shorten it"
+            )
     response = HttpResponse()
     response.set_cookie(
         settings.SESSION_COOKIE_NAME,
