@@ -7,10 +7,12 @@ that the request has anyway, in whatever transaction that is in.  What that take
 * Nothing that merely tidies up is done inside a transaction of the application's.
 * The driver is called directly: Django's cursor costs as much again as a prepared statement.  Only when
   somebody listens (``DEBUG``, ``assertNumQueries``, ``execute_wrapper``) do statements go through it.
+* A connection that does not answer in time is cut off and closed, and a transaction on it is lost with it.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -20,7 +22,8 @@ from django.db import Error as DatabaseError
 from django.db import IntegrityError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
-from sojourn.errors import ConfigurationError, StoreUnavailableError
+from sojourn.django.deadline import connect, watch_of
+from sojourn.errors import ConfigurationError, StoreTimeoutError, StoreUnavailableError
 from sojourn.stores.sql.faults import LONGEST_PAUSE, TRIES, is_deadlock, is_missing_table
 from sojourn.stores.sql.operations import Operations
 from sojourn.stores.sql.partitions import Partitions
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from sojourn.django.psycopg3 import Psycopg
     from sojourn.record import Record, Version
     from sojourn.stores.sql.requests import Request, Steps
+    from sojourn.stores.sql.watchdog import Watch
 
 __all__ = ["AsyncDatabaseStore", "DatabaseStore"]
 
@@ -46,11 +50,14 @@ T = TypeVar("T")
 class DatabaseStore(Operations):
     """A :class:`~sojourn.store.Store` in the database ``alias`` of ``DATABASES``, with index, purge and scan.
 
-    The table is that of the model :class:`sojourn.django.models.Session`.  Deadlines are those of the
-    connection: ``connect_timeout`` and the like in its ``OPTIONS``.
+    The table is that of the model :class:`sojourn.django.models.Session`.
 
     Inside ``transaction.atomic()`` an operation is part of that transaction, and undone with it.  Raises
     ``TransactionManagementError`` if that has to be rolled back already.
+
+    ``timeout``: seconds a statement, or a transaction of the store's own, may take, with connecting and
+    trying again.  After that the connection is closed, also if it is in the application's transaction, which
+    has failed then.  SQLite has a ``timeout`` of its own in ``OPTIONS``.
 
     ``max_sessions_per_subject``, ``purge_every``, ``partition_by``: as for
     :class:`sojourn.stores.sql.SQLStore`.
@@ -60,6 +67,7 @@ class DatabaseStore(Operations):
         self,
         alias: str,
         *,
+        timeout: float = 5.0,
         max_sessions_per_subject: int | None = None,
         purge_every: int | None = 10,
         partition_by: str | None = None,
@@ -82,6 +90,7 @@ class DatabaseStore(Operations):
             clock=clock,
         )
         self.alias = alias
+        self._timeout = timeout
         self._psycopg = _psycopg(connections[alias], self._statements)
 
     # Store
@@ -145,9 +154,9 @@ class DatabaseStore(Operations):
         """Partition the table by day, unless it is; return whether it was not.
 
         Stores without ``partition_by`` go on with it as before.  Raises ``ConfigurationError`` if there is no
-        table, or no PostgreSQL.
+        table, or no PostgreSQL.  Has no deadline: a large table takes its time.
         """
-        return self._run(Partitions(self._statements).partition())
+        return self._run(Partitions(self._statements).partition(), timeout=math.inf)
 
     def is_partitioned(self) -> bool:
         """Whether the table is, whatever the store was made with.  One read."""
@@ -158,8 +167,9 @@ class DatabaseStore(Operations):
     def _sweep_now(self) -> None:
         self._run(self._sweep())
 
-    def _run(self, steps: Steps[T]) -> T:
+    def _run(self, steps: Steps[T], timeout: float | None = None) -> T:
         connection = connections[self.alias]
+        seconds = self._timeout if timeout is None else timeout
         answer: Any = None
         error: TakenError | StoreUnavailableError | None = None
         try:
@@ -167,33 +177,51 @@ class DatabaseStore(Operations):
                 request = steps.send(answer) if error is None else steps.throw(error)
                 error = None
                 try:
-                    answer = self._answer(connection, request)
+                    answer = self._answer(connection, request, seconds)
                 except (TakenError, StoreUnavailableError) as raised:
                     error = raised
         except StopIteration as stop:
             result: T = stop.value
             return result
 
-    def _answer(self, connection: BaseDatabaseWrapper, request: Request) -> Any:
+    def _answer(self, connection: BaseDatabaseWrapper, request: Request, seconds: float) -> Any:
         may_fail = isinstance(request, Change) and request.may_fail
         is_alone = isinstance(request, Transaction) and request.alone
         if (may_fail or is_alone) and connection.in_atomic_block:
             return 0
-        tried = 0
-        while True:
-            try:
-                return self._carry_out(connection, request)
-            except TransactionManagementError:
-                raise
-            except IntegrityError:
-                raise TakenError from None  # its message would show the key
-            except DatabaseError as error:
-                if may_fail:
-                    return 0
-                tried += 1
-                if not self._may_be_repeated(connection, request, error, tried):
-                    raise self._failure(error) from error
-                time.sleep(random.uniform(0, LONGEST_PAUSE))  # noqa: S311 - jitter, not a secret
+        watch, tried = watch_of(connection), 0
+        watch.begin(connection.connection, seconds)
+        try:
+            while True:
+                try:
+                    self._make_ready(connection, request, watch)
+                    return self._carry_out(connection, request)
+                except TransactionManagementError:
+                    raise
+                except IntegrityError:
+                    raise TakenError from None  # its message would show the key
+                except DatabaseError as error:
+                    if is_late := watch.is_over:
+                        connection.close()  # who is served by it next connects anew
+                    if may_fail:
+                        return 0
+                    if is_late:
+                        raise self._late(seconds) from error
+                    tried += 1
+                    if not self._may_be_repeated(connection, request, error, tried):
+                        raise self._failure(error) from error
+                    time.sleep(random.uniform(0, LONGEST_PAUSE))  # noqa: S311 - jitter, not a secret
+        finally:
+            watch.end()
+
+    def _make_ready(self, connection: BaseDatabaseWrapper, request: Request, watch: Watch) -> None:
+        """Have a connection, in time."""
+        if (
+            isinstance(request, Transaction) or _is_listened_to(connection)
+        ) and not connection.in_atomic_block:
+            connection.close_if_health_check_failed()  # before Django does, and connects without a deadline
+        if connection.connection is None and connection.vendor != "sqlite":
+            connect(connection, watch)
 
     def _may_be_repeated(
         self, connection: BaseDatabaseWrapper, request: Request, error: DatabaseError, tried: int
@@ -207,6 +235,12 @@ class DatabaseStore(Operations):
             return False
         connection.close_if_unusable_or_obsolete()  # lost: the server was restarted since
         return connection.connection is None
+
+    def _late(self, seconds: float) -> StoreTimeoutError:
+        return StoreTimeoutError(
+            f"the database {self.alias!r} did not answer within {seconds:g} s; check that it runs and can be "
+            "reached, or raise SOJOURN['TIMEOUT']"
+        )
 
     def _failure(self, error: DatabaseError) -> StoreUnavailableError | ConfigurationError:
         if is_missing_table(error, self._statements.table):
@@ -246,7 +280,7 @@ class DatabaseStore(Operations):
         returns_rows: bool = False,
     ) -> Any:
         """Return the rows of a statement, or how many it changed."""
-        if connection.queries_logged or connection.execute_wrappers:
+        if _is_listened_to(connection):
             with connection.cursor() as listened:
                 listened.execute(statement.replace("?", "%s"), values)
                 return listened.fetchall() if returns_rows else listened.rowcount
@@ -260,6 +294,10 @@ class DatabaseStore(Operations):
             cursor: Any = connection.connection.cursor()
             cursor.execute(statement, values)
             return cursor.fetchall() if returns_rows else cursor.rowcount
+
+
+def _is_listened_to(connection: BaseDatabaseWrapper) -> bool:
+    return bool(connection.queries_logged or connection.execute_wrappers)
 
 
 def _psycopg(connection: BaseDatabaseWrapper, statements: Statements) -> Psycopg | None:

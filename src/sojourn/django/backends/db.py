@@ -70,6 +70,9 @@ def engine_in(alias: str, *, like: str) -> Engine:
 def place_in(alias: str, given: SojournSettings) -> Place:
     """Return the place that is the table in the database ``alias``."""
     store = DatabaseStore(
-        alias, max_sessions_per_subject=given.MAX_SESSIONS_PER_USER, partition_by=given.PARTITION_BY
+        alias,
+        timeout=given.TIMEOUT,
+        max_sessions_per_subject=given.MAX_SESSIONS_PER_USER,
+        partition_by=given.PARTITION_BY,
     )
     return Place(f"the database {alias!r}", store, AsyncDatabaseStore(store))
