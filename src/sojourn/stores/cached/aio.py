@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from sojourn.cancelling import to_the_end
 from sojourn.steps import run_async
 from sojourn.store import AsyncStore
 from sojourn.stores.cached.operations import Operations
@@ -71,14 +72,7 @@ class AsyncCachedStore(Operations[AsyncStore]):
         await self.origin.close()
 
     async def _carry_out(self, steps: Steps[T]) -> T:
-        work = asyncio.ensure_future(run_async(steps))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            if not work.cancelled():
-                work.exception()  # seen
-            raise
+        return await to_the_end(run_async(steps))
 
     async def _take(self, turn: asyncio.Lock) -> bool:
         with suppress(TimeoutError):

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, TypeVar
 
+from sojourn.cancelling import to_the_end
 from sojourn.errors import StoreError
 from sojourn.stores.channels import Channel, OfEachLoop, Shared
 from sojourn.stores.memcached.faults import FAILURES, closed, translated
@@ -60,14 +61,8 @@ class AsyncMemcachedStore(Operations):
 
     async def move(self, old_key: str, expected_version: Version, record: Record) -> Version:
         """See :meth:`MemcachedStore.move`."""
-        moving = asyncio.ensure_future(self._run(self._move(old_key, expected_version, record)))
-        try:
-            return await asyncio.shield(moving)
-        except asyncio.CancelledError:  # between its two writes it is half done
-            await asyncio.wait([moving])
-            if not moving.cancelled():
-                moving.exception()  # seen
-            raise
+        # Between its two writes it is half done.
+        return await to_the_end(self._run(self._move(old_key, expected_version, record)))
 
     async def delete(self, key: str) -> bool:
         """See :meth:`MemcachedStore.delete`."""

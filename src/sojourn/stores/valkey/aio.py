@@ -15,6 +15,7 @@ from redis.asyncio.connection import (
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.exceptions import ResponseError
 
+from sojourn.cancelling import to_the_end
 from sojourn.errors import StoreError
 from sojourn.stores.channels import Channel, OfEachLoop, Shared
 from sojourn.stores.valkey.connections import NO_LIMIT, NOT_YET, SENTINEL_SHARE, checked, packed, reader
@@ -125,16 +126,7 @@ class AsyncValkeyStore(Operations):
 
     async def _finish(self, steps: Steps[T]) -> T:
         """Carry out steps that must not end half done."""
-        if not self._is_cluster:
-            return await self._run(steps)
-        work = asyncio.ensure_future(self._run(steps))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            if not work.cancelled():
-                work.exception()  # seen
-            raise
+        return await (to_the_end(self._run(steps)) if self._is_cluster else self._run(steps))
 
     async def _run(self, steps: Steps[T]) -> T:
         if self._closed:
