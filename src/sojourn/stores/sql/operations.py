@@ -123,15 +123,11 @@ class Operations:
         yield Change(statements.refile, due, may_fail=True)
 
     def _load(self, key: str) -> Steps[Record | None]:
-        digest = _digest(key)
-        rows = yield Read(self._statements.load, (digest,))
-        if not rows:
-            return None
-        record = _record(rows[0])
-        now = self._clock.now()
-        if now >= record.expires_at:
-            yield Change(self._statements.bury, (digest, now), may_fail=True)
-            return None
+        read = self._read(key)
+        rows = yield read
+        record, dead = self._found(read, rows)
+        if dead is not None:
+            yield dead
         return record
 
     def _update(self, record: Record, expected_version: Version) -> Steps[Version]:
@@ -248,6 +244,20 @@ class Operations:
         return [_record(row) for row in rows]
 
     # Inside
+
+    def _read(self, key: str) -> Read:
+        """Return what a load asks."""
+        return Read(self._statements.load, (_digest(key),))
+
+    def _found(self, read: Read, rows: Sequence[Sequence[Any]]) -> tuple[Record | None, Change | None]:
+        """Return the living record in the answer to ``read``, and how to remove one that is dead."""
+        if not rows:
+            return None, None
+        record = _record(rows[0])
+        now = self._clock.now()
+        if now < record.expires_at:
+            return record, None
+        return None, Change(self._statements.bury, (*read.values, now), may_fail=True)
 
     def _has_room(self, record: Record) -> Steps[bool]:
         """See that there is a partition for the record; return whether its key may be stored."""
