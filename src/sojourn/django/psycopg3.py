@@ -25,7 +25,7 @@ from psycopg.errors import DuplicatePreparedStatement, InvalidSqlStatementName, 
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
 
-from sojourn.stores.lines import Watch
+from sojourn.stores.lines import Lookout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,7 +85,7 @@ class _Prepared:
         self.is_possible = False
         #: What the server calls them.
         self._names: dict[str, bytes] = {}
-        self._watch: Watch | None = None
+        self._lookout: Lookout | None = None
 
     def execute(
         self, driver: Connection[Any], statement: str, values: tuple[Any, ...], *, returns_rows: bool
@@ -124,9 +124,9 @@ class _Prepared:
             try:
                 pgconn.send_query_prepared(name, parameters, [Format.BINARY] * len(values), Format.BINARY)
                 if looks and pgconn.flush() == 0:
-                    if self._watch is None:
-                        self._watch = Watch(pgconn.socket)
-                    if self._watch.look():
+                    if self._lookout is None:
+                        self._lookout = Lookout(pgconn.socket)
+                    if self._lookout.look():
                         pgconn.consume_input()
                 results: list[PGresult] = driver.wait(execute(pgconn))
             except BaseException:  # the rest of an answer may still come: nobody else is to get it

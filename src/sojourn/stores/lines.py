@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["LOOKS", "AllBusyError", "Connection", "Line", "Pool", "Watch", "forget_after_fork"]
+__all__ = ["LOOKS", "AllBusyError", "Connection", "Line", "Lookout", "Pool", "forget_after_fork"]
 
 _NOT_YET: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST: Final = 65_536
@@ -38,7 +38,7 @@ class AllBusyError(Exception):
     """No connection came back in time."""
 
 
-class Watch:
+class Lookout:
     """Looks for replies on a socket, given as such or by its number."""
 
     __slots__ = ("_penalty", "_poll", "_to_sleep")
@@ -68,7 +68,7 @@ class Watch:
         return False
 
 
-class Line(Watch):
+class Line(Lookout):
     """A connected socket, plain or TLS, that waits no longer than it is told to."""
 
     __slots__ = ("_monotonic", "_pending", "_socket")
