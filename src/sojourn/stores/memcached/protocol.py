@@ -70,6 +70,10 @@ class Exchange(NamedTuple):
     #: If not ``None``: only on a connection for which this speaks.
     witness: Witness | None = None
 
+    def __repr__(self) -> str:
+        """Show how much, not what."""
+        return f"<Exchange of {len(self.request)} bytes for {self.replies} replies>"
+
 
 class Answer(NamedTuple):
     """What came back."""
@@ -101,6 +105,10 @@ class Reply(NamedTuple):
     flags: bytes | None = None
     #: Among them X: the item is marked as stale.
     marks: bytes = b""
+
+    def __repr__(self) -> str:
+        """Show how much, not what."""
+        return f"<Reply {self.status.decode()}, {len(self.value)} bytes>"
 
 
 def fetch(key: bytes) -> Exchange:

@@ -22,6 +22,10 @@ class Read(NamedTuple):
     statement: str
     values: Values
 
+    def __repr__(self) -> str:
+        """Show no value."""
+        return f"<Read {self.statement!r}>"
+
 
 class Change(NamedTuple):
     """A statement that changes rows; the answer is how many.
@@ -33,6 +37,10 @@ class Change(NamedTuple):
     statement: str
     values: Values
     may_fail: bool = False
+
+    def __repr__(self) -> str:
+        """Show no value."""
+        return f"<Change {self.statement!r}>"
 
 
 class Transaction(NamedTuple):

@@ -36,6 +36,10 @@ class Item(NamedTuple):
     #: The key a move on a Cluster took it from; alive beside it only if that move was cut off.
     moved_from: str | None
 
+    def __repr__(self) -> str:
+        """Show what may be shown of the record."""
+        return f"<Item {self.record!r}>"
+
 
 def encode(
     record: Record, version: Version, *, indexed_until: int = 0, moved_from: str | None = None

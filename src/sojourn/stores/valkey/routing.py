@@ -48,6 +48,10 @@ class Request(NamedTuple):
     #: The part of the operation's time it may take, so that another server can be asked after it.
     share: float = 1.0
 
+    def __repr__(self) -> str:
+        """Show the command alone."""
+        return f"<Request {self.words[0]!r} of {len(self.words)} words>"
+
 
 #: Yields requests, is sent replies.  What a server refuses is thrown in as redis-py's ``ResponseError``,
 #: everything else as a ``StoreUnavailableError``.
