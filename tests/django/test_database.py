@@ -386,6 +386,9 @@ def test_without_the_table_the_first_request_says_so(site: Site) -> None:
         site.stored("U" * 40)
     [warning] = check_table(databases=[alias])
     assert warning.id == "sojourn.W002"
+    assert f"; manage.py migrate --database {alias} makes it." in str(
+        warning.msg
+    )  # true in migrate itself, too
     assert f"manage.py migrate --database {alias}" in str(warning.hint)
     assert check_table(databases=["default"]) == check_table() == []
     call_command("migrate", "sojourn", database=alias, verbosity=0)

@@ -81,7 +81,7 @@ def check_table(databases: Sequence[str] | None = None, **_: object) -> list[che
     if is_there:
         return _not_partitioned(getattr(store, "origin", store))
     command = "manage.py migrate" + ("" if alias == "default" else f" --database {alias}")
-    what = f"The database {alias!r} has no table for sessions: run {command}."
+    what = f"The database {alias!r} has no table for sessions; {command} makes it."  # which checks first
     return [_message(NO_TABLE.found(what, where="DATABASES", corrected=command), todo="Run")]
 
 
