@@ -15,7 +15,8 @@
         ├── ConflictError           update, move: somebody else wrote in between
         └── SessionGoneError        update, move: the session was ended or has expired
 
-A bad token is no error: it is no session.  No message shows a token, a full key or a payload.
+A bad token is no error: it is no session.  No message shows a token, a full key or a payload.  What a module
+tells apart for itself is a subclass of one of these, such as :class:`sojourn.sealing.UnknownSecretError`.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class SecretKeys:
 
 
 class Keyring:
-    """Server secrets in force: ``secrets[0]`` seals, all open.
+    """Server secrets in force: ``secrets[0]`` seals, all open.  Text is taken as its UTF-8.
 
     ``namespace`` and ``cookie_name`` separate sites that share a store or a secret.  Raises
     ``ConfigurationError`` for an empty list and, unless ``strict`` is false (Django's own SECRET_KEY is

@@ -1,4 +1,4 @@
-"""What a Django project's settings may name: engines and cache backends, known without Django."""
+"""What a Django project's settings may name: engines, cache backends, serializers; known without Django."""
 
 from __future__ import annotations
 

@@ -89,14 +89,18 @@ class Store(Protocol):
 
 @runtime_checkable
 class SubjectIndex(Protocol):
-    """Capability: find and end the sessions of one subject, given its keyed digest."""
+    """Capability: find and end the sessions of one subject, given its keyed digest: 1 to 64 octets."""
 
     def find_subject(self, subject: bytes) -> Sequence[Record]:
-        """Return the subject's living records, oldest ``created_at`` first."""
+        """Return the subject's living records, oldest ``created_at`` first; none is an empty sequence."""
         ...
 
     def delete_subject(self, subject: bytes, *, except_key: str | None = None) -> int:
-        """End the subject's sessions but ``except_key``; return how many lived.  Atomic."""
+        """End the subject's sessions but the one under ``except_key``; return how many lived.
+
+        Those that lived at the call are dead at the return, also one that was moved meanwhile; whether they
+        end at one instant, each store says.  An ``except_key`` that is not one of theirs spares nothing.
+        """
         ...
 
 
@@ -105,7 +109,10 @@ class Purge(Protocol):
     """Capability: remove expired records."""
 
     def purge(self, *, limit: int = 100) -> int:
-        """Remove at most ``limit`` dead records, never a living one; return how many."""
+        """Remove at most ``limit`` dead records, never a living one; return how many.
+
+        Fewer than ``limit``: there are no more to be had.  A call that fails may have removed some.
+        """
         ...
 
 
@@ -114,7 +121,11 @@ class Scan(Protocol):
     """Capability: go through all living records."""
 
     def scan(self, *, after: str = "", limit: int = 100) -> Sequence[Record]:
-        """Return up to ``limit`` living records with ``key > after``, in key order."""
+        """Return up to ``limit`` living records with ``key > after``, in key order.
+
+        The last key is the next call's ``after``; no record is the end.  What is created or moved between two
+        calls may be missed, or seen twice.
+        """
         ...
 
 

@@ -50,7 +50,8 @@ class UserSession:
 def sessions_of(user: AbstractBaseUser) -> list[UserSession]:
     """Return the user's living sessions, last seen first.  One round trip for each server secret.
 
-    Raises ``ImproperlyConfigured`` if ``SESSION_ENGINE`` is not Sojourn's or keeps no index of users.
+    Raises ``ImproperlyConfigured`` if ``SESSION_ENGINE`` is not Sojourn's or keeps no index of users, and
+    ``StoreUnavailableError`` if the store does not answer.
     """
     return run(_sessions_of(_engine().manager, user))
 
@@ -69,7 +70,8 @@ def revoke_sessions(
     """End the user's sessions at once; return how many lived (0 for cookies, which nobody can count).
 
     ``except_current``: the request, or its session, that stays signed in.  ``only``: the ``public_id`` of the
-    one to end.  Raises as :func:`sessions_of` does.
+    one to end.  Raises as :func:`sessions_of` does; then some may have ended already, and to call it again is
+    fine.
     """
     current = None if except_current is None else _session(except_current).loaded()
     return run(_revoke_sessions(_engine().manager, user, current, only))
