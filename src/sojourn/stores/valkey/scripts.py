@@ -131,6 +131,19 @@ local function put(key, value, expires, member, most, index)
 end
 """
 
+#: What a script begins with that is about a living session, and one that replaces it at the version expected.
+_LIVING = b"""
+local found = head(KEYS[1])
+if not found then return 0 end
+"""
+_UNCHANGED = (
+    _LIVING
+    + b"""
+if found:sub(2, 17) ~= ARGV[8] then return -1 end
+local before = subject_in(KEYS[1], found)
+"""
+)
+
 
 def _script(*texts: bytes) -> Script:
     return Script(b"".join(texts))
@@ -154,11 +167,8 @@ UPDATE: Final = _script(
     _HEAD,
     _INDEX,
     _PUT,
+    _UNCHANGED,
     b"""
-local found = head(KEYS[1])
-if not found then return 0 end
-if found:sub(2, 17) ~= ARGV[8] then return -1 end
-local before = subject_in(KEYS[1], found)
 if before then
   local size = struct.unpack('>I2', ARGV[3], 50)
   if size == 65535 or before ~= ARGV[3]:sub(55, 54 + size) then
@@ -173,9 +183,8 @@ return 1
 #: KEYS: the session.  ARGV 3: value, 4: expires, 5: the version expected.  On a Cluster.
 UPDATE_APART: Final = _script(
     _HEAD,
+    _LIVING,
     b"""
-local found = head(KEYS[1])
-if not found then return 0 end
 if found:sub(2, 17) ~= ARGV[5] then return -1 end
 local value, expires = ARGV[3], tonumber(ARGV[4])
 local size = struct.unpack('>I2', value, 50)
@@ -193,9 +202,8 @@ return 1
 TOUCH: Final = _script(
     _HEAD,
     _INDEX,
+    _LIVING,
     b"""
-local found = head(KEYS[1])
-if not found then return 0 end
 local expires = whole(math.min(tonumber(ARGV[4]), instant(found, 26)))
 local subject = subject_in(KEYS[1], found)
 if of == '' and subject and instant(found, 34) < tonumber(expires) then
@@ -215,12 +223,9 @@ MOVE: Final = _script(
     _HEAD,
     _INDEX,
     _PUT,
+    _UNCHANGED,
     b"""
-local found = head(KEYS[1])
-if not found then return 0 end
-if found:sub(2, 17) ~= ARGV[8] then return -1 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return -3 end
-local before = subject_in(KEYS[1], found)
 redis.call('DEL', KEYS[1])
 if before then redis.call('ZREM', index_of(before), ARGV[9]) end
 put(KEYS[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
@@ -231,9 +236,8 @@ return 1
 #: KEYS: the session.  ARGV 3: member, 4: the version expected, or empty, 5: whose it has to be, or empty.
 DELETE: Final = _script(
     _HEAD,
+    _LIVING,
     b"""
-local found = head(KEYS[1])
-if not found then return 0 end
 if ARGV[4] ~= '' and found:sub(2, 17) ~= ARGV[4] then return -1 end
 local subject = subject_in(KEYS[1], found)
 if ARGV[5] ~= '' and subject ~= ARGV[5] then return 0 end
