@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,9 +128,10 @@ def test_sessions_in_the_memory_of_several_processes_are_warned_of_once_from_the
 ) -> None:
     make_site("cache")
     request_started.connect(_warn_of_several_processes, dispatch_uid=cache.__name__)  # if it has warned
-    several: dict[str, Any] = {"wsgi.multiprocess": True}
-    one: dict[str, Any] = {"wsgi.multiprocess": False}
+    several: dict[str, Any] = {"wsgi.multiprocess": True, "wsgi.input": BytesIO()}
+    one: dict[str, Any] = {"wsgi.multiprocess": False, "wsgi.input": BytesIO()}
     Browser(**one).visit(lambda request: request.session.get("x"))
+    Browser().visit(lambda request: request.session.get("x"))  # Django's test client, which claims several
     assert not caplog.records
     for _ in range(3):
         Browser(**several).visit(lambda request: request.session.get("x"))
@@ -153,7 +155,8 @@ django.setup()
 from django.core.wsgi import get_wsgi_application
 from django.test import RequestFactory
 application = get_wsgi_application()
-environ = RequestFactory().get("/missing/").environ | {"wsgi.multiprocess": True}
+import io
+environ = RequestFactory().get("/missing/").environ | {"wsgi.input": io.BytesIO(), "wsgi.multiprocess": True}
 print(application(environ, lambda *_: None).status_code)
 """
 

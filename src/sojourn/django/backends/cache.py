@@ -91,9 +91,15 @@ def _on_servers(made: Made, configured: str) -> Place:
         raise ConfigurationError(f"{configured}: {error}") from error
 
 
+#: It says that it has several processes, and has none.
+_TEST_CLIENT: Final = "django.test.client"
+
+
 def _warn_of_several_processes(environ: Mapping[str, Any] | None = None, **_: object) -> None:
     """Say once that sessions in process memory are not shared, if the server has several processes."""
     if environ is None or not environ.get("wsgi.multiprocess") or __name__ != settings.SESSION_ENGINE:
+        return
+    if type(environ.get("wsgi.input")).__module__ == _TEST_CLIENT:
         return
     request_started.disconnect(dispatch_uid=__name__)
     if sojourn_settings().STORE is not None or cache_entry(settings.SESSION_CACHE_ALIAS).backend != LOCMEM:
