@@ -144,7 +144,8 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     if connection.execute(sql.IS_EMPTY).fetchone()[0]:
         for statement in sql.SCHEMA:
             connection.execute(statement)
-    for setting in (f"PRAGMA synchronous = {synchronous}", *sql.SETTINGS):
+    log = f"PRAGMA wal_autocheckpoint = {sql.LOG_PAGES}"
+    for setting in (f"PRAGMA synchronous = {synchronous}", log, *sql.SETTINGS):
         connection.execute(setting).fetchone()
     return connection
 

@@ -23,7 +23,7 @@ from sojourn.errors import (
     StoreUnavailableError,
 )
 from sojourn.store import AsyncPurge, AsyncScan, AsyncSubjectIndex, Purge, Scan, SubjectIndex
-from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore
+from sojourn.stores.embedded import AsyncEmbeddedStore, EmbeddedStore, sql
 from sojourn.testing import FakeClock
 from sojourn.testing.records import new_record
 
@@ -77,10 +77,11 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path, clock: FakeClock, wire: Wire) -> Iterator[EmbeddedStore]:
-    """Return a store with both kinds of connections open and nothing on the wire yet."""
+    """Return a store with all three kinds of connections open and nothing on the wire yet."""
     store = EmbeddedStore(path, clock=clock, factory=wire.factory(), purge_every=None, timeout=0.2)
     store.load("0" * 64)
     store.delete("0" * 64)
+    store.purge()
     wire.sent.clear()
     yield store
     store.close()
@@ -432,6 +433,27 @@ def test_D6_purge_works_in_batches(store: EmbeddedStore, clock: FakeClock, wire:
     wire.sent.clear()
     assert store.purge(limit=1000) == 350
     assert wire.verbs() == ["SELECT", "DELETE"] * 4
+
+
+def test_a_purge_copies_back_the_log_before_a_save_has_to(
+    store: EmbeddedStore, path: Path, clock: FakeClock
+) -> None:
+    store.create(new_record(clock, lives=60))
+    record = new_record(clock, lives=HOUR, payload=bytes(12_000))
+    version = store.create(record)
+    clock.advance(60)
+    log = path.with_name(f"{path.name}-wal")
+
+    def begun() -> bytes:
+        return log.read_bytes()[:32]  # its header, another one each time the log begins anew
+
+    first = begun()
+    while log.stat().st_size < (24 + 4096) * sql.PURGE_LOG_PAGES:  # each page with a header of its own
+        version = store.update(record, version)
+    assert begun() == first
+    assert store.purge() == 1
+    store.update(record, version)
+    assert begun() != first
 
 
 def test_D6_purge_under_load_removes_no_living_session(path: Path) -> None:

@@ -22,7 +22,7 @@ from sojourn.stores.embedded import place, sql
 from sojourn.stores.embedded.faults import Retry, is_busy, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sojourn.clock import Clock
@@ -42,6 +42,7 @@ class Pool:
     """At most eight connections of one kind; the one used last is used next.
 
     ``synchronous`` is when a commit waits for the disk: ``NORMAL`` at checkpoints, ``FULL`` always.
+    ``log_pages`` is how long the log may be when they commit, before they copy it back themselves.
     ``timeout`` is how many seconds an operation may wait for locks, ``factory`` the connections' class.
     """
 
@@ -53,9 +54,14 @@ class Pool:
         timeout: float,
         factory: type[sqlite3.Connection],
         clock: Clock,
+        log_pages: int = sql.LOG_PAGES,
     ) -> None:
         self._path = path
-        self._synchronous = synchronous
+        self._settings = (
+            f"PRAGMA synchronous = {synchronous}",
+            f"PRAGMA wal_autocheckpoint = {log_pages}",
+            *sql.SETTINGS,
+        )
         self._timeout = timeout
         self._factory = factory
         self._clock = clock
@@ -222,7 +228,7 @@ class Pool:
             factory=self._factory,
         )
         try:
-            _begin(connection, self._path, self._synchronous)
+            _begin(connection, self._path, self._settings)
         except BaseException:
             connection.close()
             raise
@@ -255,7 +261,7 @@ class Pool:
         self._alert = int(self._closed)
 
 
-def _begin(connection: sqlite3.Connection, path: Path, synchronous: str) -> None:
+def _begin(connection: sqlite3.Connection, path: Path, settings: Sequence[str]) -> None:
     """Make sure the file is ours and current, then set how this connection works."""
     ours, schema = _marks(connection)
     if (ours, schema) == (0, 0) and connection.execute(sql.IS_EMPTY).fetchone()[0]:
@@ -270,8 +276,7 @@ def _begin(connection: sqlite3.Connection, path: Path, synchronous: str) -> None
         )
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise ConfigurationError(f"{path}: its file system lacks what SQLite's log needs; give another path")
-    connection.execute(f"PRAGMA synchronous = {synchronous}").fetchone()
-    for setting in sql.SETTINGS:
+    for setting in settings:
         connection.execute(setting).fetchone()
 
 

@@ -86,10 +86,11 @@ class EmbeddedStore:
         pool = partial(Pool, self.path, timeout=timeout, factory=factory, clock=self._clock)
         self._saves = pool(synchronous="NORMAL")
         self._finals = pool(synchronous="FULL")
+        self._sweeps = pool(synchronous="NORMAL", log_pages=sql.PURGE_LOG_PAGES)
         self._created = 0
         self._swept: int | None = None  # purging goes on after the row of this id
         self._last_batch = float("-inf")
-        self._close = weakref.finalize(self, _close_both, self._saves, self._finals)
+        self._close = weakref.finalize(self, _close_all, self._saves, self._finals, self._sweeps)
 
     # Store
 
@@ -228,8 +229,9 @@ class EmbeddedStore:
         """See :meth:`sojourn.store.Purge.purge`.
 
         Goes on where the last call stopped and through the whole file at most once.  Removes 100 at a
-        time and sleeps some milliseconds between batches, so that writers get their turn; no call is
-        needed unless ``purge_every`` is ``None``.
+        time and sleeps some milliseconds between batches, so that writers get their turn, and copies
+        back itself what it adds to the log, so that none of them has to; no call is needed unless
+        ``purge_every`` is ``None``.
         """
         now = self._clock.now()
         start = 0 if self._swept is None else self._swept
@@ -237,7 +239,7 @@ class EmbeddedStore:
         while removed < limit:
             window = min(_WINDOW, limit - removed)
             values = (now, at, window)
-            last, seen, dead = self._saves.run(partial(_one, sql.SWEEP_LOOK, values))
+            last, seen, dead = self._sweeps.run(partial(_one, sql.SWEEP_LOOK, values))
             if dead:
                 removed += self._remove_batch((at, last, now))
             at = last if seen == window else 0
@@ -290,7 +292,7 @@ class EmbeddedStore:
         wait = self._last_batch + _PAUSE - self._clock.monotonic()
         if wait > 0:
             time.sleep(wait)
-        removed = self._saves.run(lambda connection: connection.execute(sql.SWEEP, values).rowcount)
+        removed = self._sweeps.run(lambda connection: connection.execute(sql.SWEEP, values).rowcount)
         self._last_batch = self._clock.monotonic()
         return removed
 
@@ -365,6 +367,6 @@ def _conflict() -> ConflictError:
     return ConflictError("the session was written by somebody else since; load it and apply the change again")
 
 
-def _close_both(saves: Pool, finals: Pool) -> None:
-    saves.close()
-    finals.close()
+def _close_all(*pools: Pool) -> None:
+    for pool in pools:
+        pool.close()
