@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
@@ -122,6 +123,53 @@ def test_C3_the_cache_never_hears_of_what_was_rolled_back(site: Site) -> None:
         transaction.set_rollback(True, using=alias)
     assert site.stored(key) == {"a": 1}
     assert site.stored(other) == {}
+
+
+@on_each
+def test_C3_a_transaction_reads_what_it_has_done_and_not_the_copy_from_before(site: Site) -> None:
+    alias = site.store.origin.alias
+    key = site.saved(a=1).session_key
+    with transaction.atomic(using=alias):
+        session = site.session(key)
+        session["a"] = 2
+        session.save()
+        assert site.stored(key) == {"a": 2}
+        site.session(key).flush()
+        assert site.stored(key) == {}
+        transaction.set_rollback(True, using=alias)
+    assert site.stored(key) == {"a": 1}
+
+
+@on_each
+def test_C3_in_a_test_cases_transaction_an_asynchronous_view_reads_what_a_synchronous_middleware_saved(
+    site: Site,
+) -> None:
+    with transaction.atomic(using=site.store.origin.alias):
+        session = site.session()
+        session["a"] = 1
+        async_to_sync(session.asave)()
+        key = session.session_key
+        again = site.session(key)
+        again["a"] = 2
+        again.save()
+        assert async_to_sync(site.session(key).aget)("a") == 2
+
+
+@on_one
+def test_what_waited_for_a_commit_is_forgotten_after_it_and_in_time_after_a_rollback(
+    site: Site, clock: FakeClock
+) -> None:
+    alias, waiting = site.store.origin.alias, site.store._copies.unsettled
+    for is_undone in (False, True):
+        with transaction.atomic(using=alias):
+            site.saved(a=1)
+            assert len(waiting) == 1
+            transaction.set_rollback(is_undone, using=alias)
+        assert len(waiting) == is_undone
+    clock.advance(2 * LEASE)
+    for number in range(1001):
+        site.store._copies.unsettle(f"{number:064x}")
+    assert len(waiting) == 1001
 
 
 @on_each

@@ -83,11 +83,11 @@ def _open(
     origin = db.place_in(alias, given)
     store: Any = origin.store
     try:
-        return Place(
-            f"{origin.name}, with copies in {named}",
-            CachedStore(open_store(kind, arguments), store, after_commit=partial(_after_commit, alias)),
-            AsyncCachedStore(open_async_store(kind, arguments), AsyncDatabaseStore(store)),
+        cached = CachedStore(open_store(kind, arguments), store, after_commit=partial(_after_commit, alias))
+        async_cached = AsyncCachedStore(
+            open_async_store(kind, arguments), AsyncDatabaseStore(store), beside=cached
         )
+        return Place(f"{origin.name}, with copies in {named}", cached, async_cached)
     except ConfigurationError as error:
         raise ConfigurationError(f"{named}: {error}") from error
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sojourn.clock import Clock
     from sojourn.record import Record, Version
     from sojourn.steps import Steps
+    from sojourn.stores.cached.store import CachedStore
 
 __all__ = ["AsyncCachedStore"]
 
@@ -26,7 +27,10 @@ T = TypeVar("T")
 class AsyncCachedStore(Operations[AsyncStore]):
     """:class:`CachedStore` for asyncio, on two :class:`~sojourn.store.AsyncStore`.
 
-    The origin commits by itself.  A cancelled write is brought to its end before the cancellation goes on, so
+    The origin commits by itself.  ``beside``: a store for threads of the same two places; what that one keeps
+    for a commit is not read from a copy here either.
+
+    A cancelled write is brought to its end before the cancellation goes on, so
     that no copy is left behind by what the origin has taken.
     """
 
@@ -37,10 +41,13 @@ class AsyncCachedStore(Operations[AsyncStore]):
         *,
         lease: float = 30.0,
         rest: float = 1.0,
+        beside: CachedStore | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(cache, origin, lease=lease, rest=rest, clock=clock)
         self._turns = AsyncTurns()
+        if beside is not None:
+            self._copies.unsettled = beside._copies.unsettled  # noqa: SLF001 - its twin's
 
     async def create(self, record: Record) -> Version:
         """See :meth:`CachedStore.create`."""

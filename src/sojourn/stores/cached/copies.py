@@ -38,6 +38,8 @@ MOST_TRIES: Final = 8
 #: Milliseconds by which the clocks of machines may differ.
 _TOLERANCE: Final = 5_000
 _SLOTS: Final = 4096
+#: So many keys may wait for a commit before those are looked for that were rolled back.
+_MOST_UNSETTLED: Final = 1000
 _DIGITS: Final = 3  # hexadecimal digits at a key's end that number a slot: those that name a day begin alike
 
 #: How the cache says that somebody else was faster.
@@ -87,19 +89,26 @@ class Copies(Generic[StoreT]):
         # What was seen last under a key, tombstones excepted, so that a delete, which brings no version, need
         # not look first.  Many keys share a slot: whoever finds another's there looks.
         self._slots: list[tuple[str, Version | None]] = [("", None)] * _SLOTS
+        #: Keys whose copies are to be written at a commit, each with the instant until which that matters.
+        self.unsettled: dict[str, int] = {}
 
     # Reading
 
     def may_be_asked(self) -> bool:
-        """Whether the cache answers, as far as is known, and has to be told nothing first."""
-        return not (self._reach.rests or self._reach.owes)
+        """Whether the cache answers, as far as is known, has to be told nothing first, and nothing waits."""
+        return not (self._reach.rests or self._reach.owes or self.unsettled)
 
     def failed(self, error: StoreUnavailableError) -> None:
         """Take note that the cache was asked and did not answer."""
         self._reach.failed(error)
 
     def look(self, key: str) -> Steps[Found]:
-        """Return what lies in the cache: nothing, if it does not answer."""
+        """Return what lies in the cache: nothing, if it does not answer.
+
+        As of what has ended, if it is to be written at a commit: then the origin is asked, nothing is copied.
+        """
+        if self.unsettled and self._is_unsettled(key):
+            return Found(TOMBSTONE)
         if self._reach.is_resting():
             return Found()
         try:
@@ -205,9 +214,33 @@ class Copies(Generic[StoreT]):
 
     def bury_copy(self, key: str) -> Steps[None]:
         """Put a tombstone in the place of a copy, if there is one."""
-        if self._seen_last(key) is None and not isinstance((yield from self.look(key)).content, Copy):
-            return
+        if self._seen_last(key) is None and not self._is_unsettled(key):
+            found = yield from self.look(key)
+            if not isinstance(found.content, Copy):
+                return
         yield from self.bury(key)
+
+    # Waiting for a commit
+
+    def unsettle(self, key: str) -> None:
+        """Take note that what is to be written under ``key`` waits for a commit.
+
+        A rollback is told to nobody: this is forgotten once every copy there could be has lapsed.
+        """
+        now = self._clock.now()
+        if len(self.unsettled) >= _MOST_UNSETTLED:
+            for other, until in self.unsettled.copy().items():
+                if until <= now:
+                    self.unsettled.pop(other, None)
+        self.unsettled[key] = now + self._lease + _TOLERANCE
+
+    def settling(self, key: str, steps: Steps[object]) -> Steps[None]:
+        """Carry out what waited for the commit."""
+        self.unsettled.pop(key, None)
+        yield from steps
+
+    def _is_unsettled(self, key: str) -> bool:
+        return self._clock.now() < self.unsettled.get(key, 0)
 
     # Parts of them
 

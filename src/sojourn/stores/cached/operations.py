@@ -121,7 +121,9 @@ class Operations(Generic[StoreT]):
     def touch_steps(self, key: str, idle_deadline: int) -> Steps[bool]:
         """See :meth:`CachedStore.touch`."""
         lived: bool = yield self.origin.touch, key, idle_deadline
-        yield from self._after_commit(self._copies.outdate(key) if lived else self._copies.bury_copy(key))
+        yield from self._after_commit(
+            key, self._copies.outdate(key) if lived else self._copies.bury_copy(key)
+        )
         return lived
 
     def move_steps(self, old_key: str, expected_version: Version, record: Record) -> Steps[Version]:
@@ -137,7 +139,7 @@ class Operations(Generic[StoreT]):
             raise
         if isinstance(expected_version, Seen):
             expected_version.is_past = True
-        yield from self._after_commit(self._copies.bury(old_key))
+        yield from self._after_commit(old_key, self._copies.bury(old_key))
         return (yield from self._saved(record.at(version), asked_at))
 
     def delete_steps(self, key: str) -> Steps[bool]:
@@ -147,7 +149,7 @@ class Operations(Generic[StoreT]):
         except StoreUnavailableError:  # nobody knows whether it lives: then no copy may say so
             yield from self._copies.bury_copy(key)
             raise
-        yield from self._after_commit(self._copies.bury(key) if lived else self._copies.bury_copy(key))
+        yield from self._after_commit(key, self._copies.bury(key) if lived else self._copies.bury_copy(key))
         return lived
 
     def delete_subject_steps(self, subject: bytes, *, except_key: str | None = None) -> Steps[int]:
@@ -178,7 +180,7 @@ class Operations(Generic[StoreT]):
             record: Record | None = yield self.origin.load, key
             if record is None:
                 if isinstance(found.content, Copy):
-                    yield from self._after_commit(self._copies.bury(key))
+                    yield from self._after_commit(key, self._copies.bury(key))
                 return None
             if found.content == TOMBSTONE:
                 return record.at(Seen.of(record.version))
@@ -197,12 +199,17 @@ class Operations(Generic[StoreT]):
     def _saved(self, record: Record, asked_at: int, *, over: Version | None = None) -> Steps[Version]:
         """Have a record copied that the origin has just taken, over ``over``; return its version."""
         seen = Seen.of(record.version)
-        yield from self._after_commit(self._copies.put(record, seen, asked_at, over=over))
+        yield from self._after_commit(record.key, self._copies.put(record, seen, asked_at, over=over))
         return seen
 
-    def _after_commit(self, steps: Steps[object]) -> Steps[None]:
-        """Carry ``steps`` out once the origin's transaction has been committed: now, if there is none."""
-        if not self._defers(steps):
+    def _after_commit(self, key: str, steps: Steps[object]) -> Steps[None]:
+        """Carry ``steps`` out once the origin's transaction has been committed: now, if there is none.
+
+        Until then nobody here reads the copy of ``key``, which does not know what the transaction has done.
+        """
+        if self._defers(self._copies.settling(key, steps)):
+            self._copies.unsettle(key)
+        else:
             yield from steps
 
     # What the two stores do each in its own way
