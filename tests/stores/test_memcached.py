@@ -307,6 +307,22 @@ def test_L3_a_session_of_31_days_is_kept_for_31_days(memcached: Memcached) -> No
                 assert store.delete(record.key) is True
 
 
+@pytest.mark.parametrize("lives", [20, 100, 1_000])
+def test_L3_a_session_that_is_to_outlive_memcacheds_calendar_is_kept_to_its_end(
+    memcached: Memcached, lives: int
+) -> None:
+    """Its instants end in January 2038; a later one it takes, and forgets the item at once."""
+    with closing(MemcachedStore(memcached.address, timeout=PATIENCE)) as store:
+        record = new_record(CLOCK, lives=lives * 366 * DAY)
+        version = store.create(record)
+        assert store.load(record.key) == record.at(version)
+        assert left(memcached) + time.time() == pytest.approx((1 << 31) - 1, abs=60)
+        store.update(record, version)
+        assert store.touch(record.key, record.idle_deadline + 1) is True
+        assert store.load(record.key) is not None
+        assert store.delete(record.key) is True
+
+
 def left(memcached: Memcached) -> float:
     """Return the seconds its only item still has."""
     [expires] = re.findall(rb"exp=(-?\d+)", memcached.dump())

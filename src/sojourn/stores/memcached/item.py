@@ -30,6 +30,9 @@ _HEAD = struct.Struct("<BBQQqqqHH")
 
 #: Longer ones memcached takes for instants.  (A longer one sent as it is would lie in 1970.)
 _LONGEST_TTL = 30 * 24 * 3600
+#: In January 2038.  Later ones memcached takes for instants long past: it answers that all is well, and the
+#: item is gone.
+_LAST_INSTANT = (1 << 31) - 1
 _LARGEST_FLAGS = (1 << 32) - 1
 
 
@@ -111,12 +114,13 @@ def ttl(deadline: int, *, now: int) -> int:
     """Return what memcached is to be told so that an item dies at ``deadline``, to the second.
 
     Seconds from now, or, where they are more than 30 days, the instant itself: memcached takes such numbers
-    for Unix time and looks at its own clock.  Negative: dead at once.
+    for Unix time and looks at its own clock.  What is to live beyond the last instant it knows dies then.
+    Negative: dead at once.
     """
     left = -((now - deadline) // 1000)
     if left <= 0:
         return -1
-    return left if left <= _LONGEST_TTL else -(-deadline // 1000)
+    return left if left <= _LONGEST_TTL else min(-(-deadline // 1000), _LAST_INSTANT)
 
 
 def flags_of(absolute_deadline: int | None) -> int:
