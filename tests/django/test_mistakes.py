@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,12 @@ DUMMY = "django.core.cache.backends.dummy.DummyCache"
             "E004",
             "django.contrib.sessions.backends.db",
         ),
+        (
+            {"SESSION_COOKIE_AGE": "1209600"},
+            "E001",
+            "a number of seconds, such as 1209600",
+        ),
+        ({"SESSION_COOKIE_AGE": timedelta(days=14)}, "E001", "it is of type timedelta"),
         ({"SOJOURN": {"ADOPT": "django.contrib.sessions.backends.signed_cookies"}}, "E001", "signed_cookies"),
         ({"SOJOURN": {"ADOPT": "sojourn.django.backends.file"}}, "E001", "sojourn.django.backends.file"),
         (

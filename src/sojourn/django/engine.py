@@ -136,7 +136,13 @@ def keyring_of(given: SojournSettings) -> Keyring:
 
 
 def manager_settings(given: SojournSettings, *, place: str) -> ManagerSettings:
-    """Return what the managers of all engines have in common."""
+    """Return what the managers of all engines have in common.  Raises ``ConfigurationError``."""
+    age: object = settings.SESSION_COOKIE_AGE
+    if not isinstance(age, int | float):
+        raise ConfigurationError(
+            "SESSION_COOKIE_AGE has to be a number of seconds, such as 1209600; it is of type "
+            f"{type(age).__name__}"
+        )
     return {
         "policy": Policy(
             idle_timeout=settings.SESSION_COOKIE_AGE,
