@@ -314,6 +314,13 @@ def test_an_address_of_a_list_without_its_driver_is_a_finding(settings: Callable
         ("SOJOURN['PATH'] = '/srv/../sessions.sqlite3'", "contains '..'"),
         ("SESSION_ENGINE = f'{OURS}.db'\nSOJOURN['PARTITION_BY'] = 'day'", "needs PostgreSQL"),
         (
+            (
+                "SESSION_ENGINE, SOJOURN = f'{OURS}.db', {'PARTITION_BY': 'day'}\n"
+                "DATABASES['default']['ENGINE'] = 'django.db.backends.postgresql'"
+            ),
+            "set absolute_timeout (in Django, SOJOURN['ABSOLUTE_TIMEOUT'])",
+        ),
+        (
             "SESSION_ENGINE = f'{OURS}.signed_cookies'\nSOJOURN['ADOPT'] = f'{DJANGOS}.db'",
             "ADOPT",
         ),
