@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sojourn.errors import ConfigurationError, SessionError
-from sojourn.lifecycle import PURGE_RATE
 from sojourn.operations.check import Severity, findings
 from sojourn.operations.check.drivers import require
 from sojourn.operations.check.files import file_cannot_be_made
@@ -22,6 +21,7 @@ from sojourn.operations.plan.quantities import count, octets, rate
 from sojourn.operations.plan.sample import sampled
 from sojourn.operations.purge import RATE_HELP, purge, store_purging
 from sojourn.operations.purge import rate as purge_rate
+from sojourn.purging import PURGE_RATE
 from sojourn.store import Purge
 from sojourn.stores.from_url import open_store, parsed
 

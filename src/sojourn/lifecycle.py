@@ -7,10 +7,9 @@ lines serve :class:`~sojourn.manager.Manager` and :class:`~sojourn.manager.Async
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
 
 from sojourn.adoption import Adoption
 from sojourn.clock import SystemClock
@@ -22,40 +21,36 @@ from sojourn.errors import (
 )
 from sojourn.frozen import frozen
 from sojourn.policy import Action, Policy, decide
+from sojourn.purging import PURGE_RATE, purge_steps
 from sojourn.record import DAY
 from sojourn.recording import Recorder
 from sojourn.sealing import Sealed
 from sojourn.session import UNCHANGED, Changes, Session
 from sojourn.steps import Pause
-from sojourn.store import AsyncPurge, AsyncStore, AsyncSubjectIndex, Purge, Store, SubjectIndex
+from sojourn.store import AsyncStore, AsyncSubjectIndex, Store, SubjectIndex
 from sojourn.token import Token, is_token, new_token
 from sojourn.values import MAX_SIZE, MessagePackCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sojourn.adoption import AsyncFormer, Former
     from sojourn.clock import Clock
     from sojourn.keyring import Keyring
     from sojourn.listing import SessionSummary
     from sojourn.policy import Decision
+    from sojourn.purging import Tell
     from sojourn.record import Record
     from sojourn.sealing import Sealing
     from sojourn.steps import Steps
     from sojourn.values import Codec
 
-__all__ = ["PURGE_RATE", "ManagerSettings", "Plan", "SessionSteps", "Tell", "default_subject"]
-
-#: Is told how many records a batch of purging removed.
-Tell: TypeAlias = Callable[[int], object]
+__all__ = ["ManagerSettings", "Plan", "SessionSteps", "default_subject"]
 
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
 #: How often a sign-out goes after a session that other requests keep renewing.
 _CHASES: Final = 10
-_PURGE_BATCH: Final = 100
-#: Dead records a second, at most: what the others hardly notice (docs: *A million sessions*).
-PURGE_RATE: Final = 5_000.0
 #: Seconds, a hundred years: days that tokens name have four digits.
 _LONGEST_DATED: Final = 36_500 * 86_400
 
@@ -400,31 +395,6 @@ class SessionSteps(Generic[StoreT]):
     def purge_steps(self, *, rate: float | None = PURGE_RATE, tell: Tell | None = None) -> Steps[int]:
         """See :meth:`Manager.purge`."""
         return (yield from purge_steps(self.store, rate=rate, tell=tell))
-
-
-def purge_steps(
-    store: Store | AsyncStore, *, rate: float | None = PURGE_RATE, tell: Tell | None = None
-) -> Steps[int]:
-    """Remove every dead record of ``store``, in batches with pauses; return how many.
-
-    ``rate``: how many a second at most, ``None``: as fast as the store can.  ``tell`` is called with the
-    number of each batch.
-    """
-    if rate is not None and rate <= 0:
-        raise ConfigurationError(f"rate={rate:g} removes nothing; give records per second, or None: no limit")
-    if not isinstance(store, Purge | AsyncPurge):
-        return 0
-    purge = partial(store.purge, limit=_PURGE_BATCH)
-    removed = 0
-    while True:
-        batch: int = yield (purge,)
-        removed += batch
-        if tell is not None:
-            tell(batch)
-        if batch < _PURGE_BATCH:
-            return removed
-        if rate is not None:
-            yield Pause(_PURGE_BATCH / rate)
 
 
 def _pauses() -> Iterator[float]:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from sojourn.carriers import CookieSteps, Revocations
 from sojourn.carriers.nowhere import AsyncNowhere, Nowhere
-from sojourn.lifecycle import PURGE_RATE, SessionSteps
+from sojourn.lifecycle import SessionSteps
 from sojourn.policy import Action
+from sojourn.purging import PURGE_RATE
 from sojourn.steps import run, run_async
 from sojourn.store import AsyncStore, Store
 from sojourn.token import is_token
@@ -31,8 +32,9 @@ from sojourn.turns import AsyncTurns, Turns
 if TYPE_CHECKING:
     from sojourn.carriers import CookieFormer, CookieOptions
     from sojourn.keyring import Keyring
-    from sojourn.lifecycle import ManagerSettings, Tell
+    from sojourn.lifecycle import ManagerSettings
     from sojourn.listing import SessionSummary
+    from sojourn.purging import Tell
     from sojourn.session import Session
 
 __all__ = ["AsyncCookieManager", "AsyncManager", "CookieManager", "Manager"]

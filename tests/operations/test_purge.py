@@ -17,8 +17,8 @@ import pytest
 from sojourn.cli import main
 from sojourn.clock import SystemClock
 from sojourn.errors import ConfigurationError, StoreUnavailableError
-from sojourn.lifecycle import purge_steps
 from sojourn.operations.purge import purge, rate, store_purging
+from sojourn.purging import purge_steps
 from sojourn.stores.embedded import EmbeddedStore
 from sojourn.testing.records import new_record
 

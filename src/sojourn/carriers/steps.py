@@ -28,8 +28,9 @@ from sojourn.errors import (
     ConflictError,
     SessionGoneError,
 )
-from sojourn.lifecycle import PURGE_RATE, SessionSteps, purge_steps
+from sojourn.lifecycle import SessionSteps
 from sojourn.policy import Action
+from sojourn.purging import PURGE_RATE, purge_steps
 from sojourn.sealing import Unsealed
 from sojourn.store import AsyncStore, Store
 from sojourn.token import Token, is_token
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from sojourn.carriers.adopting import CookieFormer
     from sojourn.carriers.revocations import Revocations
     from sojourn.keyring import Keyring
-    from sojourn.lifecycle import ManagerSettings, Plan, Tell
+    from sojourn.lifecycle import ManagerSettings, Plan
     from sojourn.listing import SessionSummary
+    from sojourn.purging import Tell
     from sojourn.record import Record
     from sojourn.session import Changes, Session
     from sojourn.steps import Steps

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sojourn.lifecycle import PURGE_RATE, purge_steps
+from sojourn.purging import PURGE_RATE, purge_steps
 from sojourn.steps import run
 
 if TYPE_CHECKING:
-    from sojourn.lifecycle import Tell
+    from sojourn.purging import Tell
     from sojourn.store import Store
 
 __all__ = ["RATE_HELP", "Purging", "purge", "rate", "store_purging"]

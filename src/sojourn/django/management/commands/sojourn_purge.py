@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from sojourn.django.engine import configured_engine
 from sojourn.errors import SessionError
-from sojourn.lifecycle import PURGE_RATE
 from sojourn.operations.purge import RATE_HELP, purge, rate
+from sojourn.purging import PURGE_RATE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
