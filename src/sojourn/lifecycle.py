@@ -18,6 +18,7 @@ from sojourn.errors import (
     ConflictError,
     DuplicateKeyError,
     SessionGoneError,
+    StoreError,
 )
 from sojourn.frozen import frozen
 from sojourn.policy import Action, Policy, decide
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     from sojourn.listing import SessionSummary
     from sojourn.policy import Decision
     from sojourn.purging import Tell
-    from sojourn.record import Record
+    from sojourn.record import Record, Version
     from sojourn.sealing import Sealing
-    from sojourn.steps import Steps
+    from sojourn.steps import Call, Steps
     from sojourn.values import Codec
 
-__all__ = ["ManagerSettings", "Plan", "SessionSteps", "default_subject"]
+__all__ = ["Draft", "ManagerSettings", "Plan", "SessionSteps", "default_subject"]
 
 _FIRST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.1
@@ -75,6 +76,35 @@ class Plan:
     idle_timeout: int
     #: When to try no longer, on the monotonic clock.
     give_up: float
+
+
+@frozen(kw_only=False)
+class Draft:
+    """What is to be stored, and what the session is to know once it is."""
+
+    token: Token
+    record: Record
+    encodings: Mapping[str, bytes]
+    changes: Changes
+    #: The record it takes the place of; ``None``: it is a new one.
+    replaces: Record | None
+
+    def __repr__(self) -> str:
+        """Show what may be shown."""
+        return f"<Draft of {self.record!r}>"
+
+    def call(self, store: Store | AsyncStore) -> Call:
+        """Return the call that stores it; its answer is the version."""
+        record, replaced = self.record, self.replaces
+        if replaced is None:
+            return store.create, record
+        if record.key == replaced.key:
+            return store.update, record, replaced.version
+        return store.move, replaced.key, replaced.version, record
+
+    def stored(self, session: Session, version: Version) -> None:
+        """Let ``session`` know that it is stored at ``version``."""
+        session.saved(self.token, self.record.at(version), self.encodings, self.changes)
 
 
 class ManagerSettings(TypedDict, total=False):
@@ -227,8 +257,46 @@ class SessionSteps(Generic[StoreT]):
             session.forget()
         return action
 
+    def draft(self, session: Session, plan: Plan) -> Draft | None:
+        """Return what is to be stored; ``None`` if storing it is not what ``plan`` begins with.  No I/O."""
+        action = plan.decision.action
+        if action is Action.UPDATE or (action is Action.MOVE and not self._is_former(session)):
+            encodings = plan.changes.apply(session.base)
+            return self._draft(session, plan, encodings, plan.changes, _stored(session))
+        if action is Action.CREATE:
+            return self._draft(session, plan, plan.changes.apply({}), plan.changes, None)
+        return None
+
+    def _is_former(self, session: Session) -> bool:
+        """Whether the session has its token from a former engine, which may know it still."""
+        return self._adoption is not None and self._adoption.accepts(session.token or "")
+
+    def _draft(
+        self,
+        session: Session,
+        plan: Plan,
+        encodings: Mapping[str, bytes],
+        changes: Changes,
+        source: Record | None,
+        *,
+        beside: bool = False,
+    ) -> Draft:
+        """Return what is to be stored in place of ``source``, or ``beside`` it, as a record of its own."""
+        stays = source is not None and not beside and plan.decision.action is not Action.MOVE
+        token = Token(session.token or "") if stays else self._new_token(plan.now)
+        record = self._recorder.write(
+            token,
+            session,
+            encodings,
+            source=source,
+            now=plan.now,
+            idle_timeout=plan.idle_timeout,
+            deadline=plan.decision.idle_deadline,
+        )
+        return Draft(token, record, encodings, changes, None if beside else source)
+
     def _create(self, session: Session, plan: Plan, changes: Changes) -> Steps[None]:
-        yield from self._put_new(session, plan, changes.apply({}), changes, source=None)
+        return self._put_new(session, plan, changes.apply({}), changes, source=None)
 
     def _put_new(
         self,
@@ -240,19 +308,21 @@ class SessionSteps(Generic[StoreT]):
         source: Record | None,
     ) -> Steps[None]:
         """Store the session under a new token; ``source`` is the record it goes on from."""
-        for last_try in (False, True):
-            token = self._new_token(plan.now)
-            record = self._recorder.write(
-                token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
-            )
-            try:
-                version = yield self.store.create, record
-            except DuplicateKeyError:
-                if last_try:  # twice is not chance
-                    raise
-            else:
-                session.saved(token, record.at(version), encodings, changes)
-                return
+        draft = self._draft(session, plan, encodings, changes, source, beside=True)
+        try:
+            version = yield draft.call(self.store)
+        except DuplicateKeyError:
+            yield from self._put_again(session, plan, draft, source)
+        else:
+            draft.stored(session, version)
+
+    def _put_again(
+        self, session: Session, plan: Plan, draft: Draft, source: Record | None = None
+    ) -> Steps[None]:
+        """Store the session under another token: that of ``draft`` is somebody's.  Twice is not chance."""
+        draft = self._draft(session, plan, draft.encodings, draft.changes, source, beside=True)
+        version = yield draft.call(self.store)
+        draft.stored(session, version)
 
     def _new_token(self, now: int) -> Token:
         """Return a new token, for a session that begins or goes on at ``now``."""
@@ -272,41 +342,52 @@ class SessionSteps(Generic[StoreT]):
 
     def _replace(self, session: Session, plan: Plan) -> Steps[None]:
         """Update or move the record; on a conflict, apply the changes to the fresh one and try again."""
-        moves = plan.decision.action is Action.MOVE
-        source, encodings = _stored(session), plan.changes.apply(session.base)
+        if plan.decision.action is Action.MOVE and self._adoption is not None:
+            yield from self._adoption.end(session.token)  # first: if it fails, nothing has happened
+        encodings = plan.changes.apply(session.base)
+        draft = self._draft(session, plan, encodings, plan.changes, _stored(session))
+        try:
+            version = yield draft.call(self.store)
+        except (ConflictError, SessionGoneError) as refusal:
+            yield from self._replace_again(session, plan, draft, refusal)
+        else:
+            draft.stored(session, version)
+
+    def refused_steps(self, session: Session, plan: Plan, draft: Draft, refusal: StoreError) -> Steps[None]:
+        """Go on after the store refused ``draft``, which :meth:`draft` returned."""
+        if isinstance(refusal, ConflictError | SessionGoneError):
+            yield from self._replace_again(session, plan, draft, refusal)
+        elif draft.replaces is None:
+            yield from self._put_again(session, plan, draft)
+        else:
+            raise refusal
+
+    def _replace_again(
+        self, session: Session, plan: Plan, draft: Draft, refusal: ConflictError | SessionGoneError
+    ) -> Steps[None]:
+        source = _stored(session)
         was_signed_in = source.subject is not None
-        old_token = Token(session.token or "")
-        if moves and self._adoption is not None:
-            yield from self._adoption.end(old_token)  # first: if it fails, nothing has happened
-        pauses: Iterator[float] | None = None
-        while True:
-            token = self._new_token(plan.now) if moves else old_token
-            record = self._recorder.write(
-                token, session, encodings, source=source, now=plan.now, idle_timeout=plan.idle_timeout
-            )
-            try:
-                if moves:
-                    version = yield self.store.move, source.key, source.version, record
-                else:
-                    version = yield self.store.update, record, source.version
-            except ConflictError as conflict:
-                self._expect_time_left(plan, source, conflict)
-            except SessionGoneError:
-                break
-            else:
-                session.saved(token, record.at(version), encodings, plan.changes)
-                return
-            pauses = pauses or _pauses()
+        pauses = _pauses()
+        while isinstance(refusal, ConflictError):
+            self._expect_time_left(plan, source, refusal)
             yield Pause(next(pauses))  # before the load: what is loaded is fresh when it is written
             fresh = yield self.store.load, source.key
             if fresh is None:
                 break
-            theirs = self._recorder.read(old_token, fresh, now=self._clock.now(), held=True)
+            theirs = self._recorder.read(session.token or "", fresh, now=self._clock.now(), held=True)
             if theirs is None:  # it lives, but what another request wrote cannot be read here
                 session.forget()
                 raise _gone(fresh)
             source, encodings = fresh, plan.changes.merge(session.base, theirs, self._units)
-        if not moves or was_signed_in or source.subject is not None:
+            draft = self._draft(session, plan, encodings, plan.changes, source)
+            try:
+                version = yield draft.call(self.store)
+            except (ConflictError, SessionGoneError) as again:
+                refusal = again
+            else:
+                draft.stored(session, version)
+                return
+        if plan.decision.action is not Action.MOVE or was_signed_in or source.subject is not None:
             session.forget()
             raise _gone(source)
         # Nobody's session was to be renewed and is gone: it gets a life of its own, which holds what this

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from sojourn.carriers import CookieSteps, Revocations
 from sojourn.carriers.nowhere import AsyncNowhere, Nowhere
+from sojourn.errors import ConflictError, DuplicateKeyError, SessionGoneError
 from sojourn.lifecycle import SessionSteps
 from sojourn.policy import Action
 from sojourn.purging import PURGE_RATE
@@ -32,7 +33,7 @@ from sojourn.turns import AsyncTurns, Turns
 if TYPE_CHECKING:
     from sojourn.carriers import CookieFormer, CookieOptions
     from sojourn.keyring import Keyring
-    from sojourn.lifecycle import ManagerSettings
+    from sojourn.lifecycle import ManagerSettings, Plan
     from sojourn.listing import SessionSummary
     from sojourn.purging import Tell
     from sojourn.session import Session
@@ -73,14 +74,28 @@ class Manager(SessionSteps[Store]):
         """
         plan = self.plan(session, saves=saves, idle_timeout=idle_timeout)
         if session.record is None or plan.decision.action not in _REPLACING:
-            return run(self.commit_steps(session, plan))
+            return self._carry_out(session, plan)
         turn = self._turns.of(session.record.key)
         ours = turn.acquire(blocking=False) or turn.acquire(timeout=self._timeout / 2)
         try:
-            return run(self.commit_steps(session, plan))
+            return self._carry_out(session, plan)
         finally:
             if ours:
                 turn.release()
+
+    def _carry_out(self, session: Session, plan: Plan) -> Action:
+        """Do what ``commit_steps`` does.  The one call of nearly every save takes no steps, either."""
+        draft = self.draft(session, plan)
+        if draft is None:
+            return run(self.commit_steps(session, plan))
+        call, *arguments = draft.call(self.store)
+        try:
+            version = call(*arguments)
+        except (DuplicateKeyError, ConflictError, SessionGoneError) as refusal:
+            run(self.refused_steps(session, plan, draft, refusal))
+        else:
+            draft.stored(session, version)
+        return plan.decision.action
 
     def exists(self, token: str | None) -> bool:
         """Whether ``token`` names a living session.  At most one load."""

@@ -176,7 +176,9 @@ def _only_moves_deadline(session: Session, changes: Changes, *, within: int) -> 
     lag behind by less than ``within`` milliseconds, for the next save of anything else goes by it.  Turning
     "so many seconds" into "until the browser closes" or back is a change the browser has to see.
     """
-    if changes.replaces or changes.removed or set(changes.assigned) != {EXPIRY_KEY}:
+    if len(changes.assigned) != 1 or EXPIRY_KEY not in changes.assigned:
+        return False
+    if changes.replaces or changes.removed:
         return False
     before, after = session.before(EXPIRY_KEY), session[EXPIRY_KEY]
     if _kind(before) != _kind(after):

@@ -35,6 +35,8 @@ logger = logging.getLogger("sojourn")
 
 _CLOCK_SKEW: Final = 60_000
 _SESSION_ID: Final = 9
+#: What a session's own timeout is where it is an instant.
+_INSTANTS: Final = (str, datetime)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +108,22 @@ class Recorder:
         source: Record | None,
         now: int,
         idle_timeout: int,
+        deadline: int | None = None,
     ) -> Record:
         """Return the sealed record that keeps ``encodings`` for ``session`` under ``token``.
 
         ``source`` is the record it replaces.  The absolute timeout goes on from there, unless the session
-        restarts it or has another subject than before.  Raises ``PayloadTooLargeError``.
+        restarts it or has another subject than before.  ``deadline`` is the idle one if the session is saved
+        as it is, ``None``: to be worked out.  Raises ``PayloadTooLargeError``.
         """
         payload = frame(encodings, limit=self.max_payload)
-        view = session if source is session.record else Session(self.codec, encodings)
+        view = session
+        if source is not session.record:  # others have written to it meanwhile
+            view, deadline = Session(self.codec, encodings), None
         subject = self.subject_of(view)
-        expiry = view.get(EXPIRY_KEY)
-        idle_timeout = self.policy.idle_timeout_of(subject, idle_timeout)
-        deadline = idle_deadline(expiry, now=now, idle_timeout=idle_timeout)
+        if deadline is None:
+            idle_timeout = self.policy.idle_timeout_of(subject, idle_timeout)
+            deadline = idle_deadline(view.get(EXPIRY_KEY), now=now, idle_timeout=idle_timeout)
         digest = None if subject is None else self.keyring.subject_digest(subject)
         former = self.goes_on_from(source, subject, digest)
         created_at = now if former is None or session.restarts else former.created_at
@@ -125,7 +131,7 @@ class Recorder:
         absolute_deadline = self.policy.absolute_deadline(created_at)
         info = b""
         if subject is not None:
-            ends_at_instant = isinstance(expiry, str | datetime)
+            ends_at_instant = isinstance(view.get(EXPIRY_KEY), _INSTANTS)
             if (
                 former is not None
                 and session.label is None

@@ -143,7 +143,11 @@ class Session(MutableMapping[str, Any]):
         name = key if type(key) is str else _name(key)
         if name in self._live:
             return self._live[name]
-        return self[name] if name in self._unread else default
+        encoded = self._unread.get(name)
+        if encoded is None:
+            return default
+        value = self._live[name] = self._codec.decode(name, encoded)
+        return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Set ``key``.  Raises ``EncodeError`` for a key that cannot be stored."""

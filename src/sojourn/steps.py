@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-__all__ = ["Pause", "Step", "Steps", "run", "run_async"]
+__all__ = ["Call", "Pause", "Step", "Steps", "run", "run_async"]
 
 T = TypeVar("T")
 
@@ -30,8 +30,10 @@ class Pause:
     seconds: float
 
 
-#: A call to make, as ``(method, *arguments)``, or a pause.
-Step: TypeAlias = tuple[Callable[..., Any], *tuple[Any, ...]] | Pause
+#: A call to make: ``(method, *arguments)``.
+Call: TypeAlias = tuple[Callable[..., Any], *tuple[Any, ...]]
+#: A call or a pause.
+Step: TypeAlias = Call | Pause
 #: A generator that yields steps, is sent their results and returns a ``T``.
 Steps: TypeAlias = Generator[Step, Any, T]
 

@@ -14,8 +14,9 @@ from weakref import WeakSet
 
 __all__ = ["AsyncTurns", "Turns"]
 
-_STRIPES: Final = 256
-_DIGITS: Final = 2  # hexadecimal digits of a key that number a stripe
+#: Hexadecimal digits at a key's end that name its lock: those that name a day begin alike.
+_DIGITS: Final = 2
+_ENDS: Final = tuple(f"{number:0{_DIGITS}x}" for number in range(16**_DIGITS))
 
 _turns: WeakSet[Turns] = WeakSet()
 
@@ -24,23 +25,23 @@ class Turns:
     """Locks by key.  Keys that end alike share one, so the number of locks is bounded."""
 
     def __init__(self) -> None:
-        self._locks = [threading.Lock() for _ in range(_STRIPES)]
+        self._locks = {end: threading.Lock() for end in _ENDS}
         _turns.add(self)
 
     def after_fork_in_child(self) -> None:
         """Start with free locks: one that another thread holds is never released here."""
-        self._locks = [threading.Lock() for _ in range(_STRIPES)]
+        self._locks = {end: threading.Lock() for end in _ENDS}
 
     def of(self, key: str) -> threading.Lock:
         """Return the lock that saves to ``key`` take turns with."""
-        return self._locks[_stripe(key)]
+        return self._locks[key[-_DIGITS:]]
 
 
 class AsyncTurns:
     """:class:`Turns` for asyncio, with locks for each running event loop."""
 
     def __init__(self) -> None:
-        self._locks: dict[asyncio.AbstractEventLoop, list[asyncio.Lock]] = {}
+        self._locks: dict[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = {}
 
     def of(self, key: str) -> asyncio.Lock:
         """Return the lock that saves to ``key`` in the running loop take turns with."""
@@ -51,13 +52,8 @@ class AsyncTurns:
             for other in tuple(self._locks):
                 if other.is_closed():
                     self._locks.pop(other, None)
-            locks = self._locks[loop] = [asyncio.Lock() for _ in range(_STRIPES)]
-        return locks[_stripe(key)]
-
-
-def _stripe(key: str) -> int:
-    """Return the number of the stripe of ``key``, by its end: keys that name a day all begin alike."""
-    return int(key[-_DIGITS:], 16)
+            locks = self._locks[loop] = {end: asyncio.Lock() for end in _ENDS}
+        return locks[key[-_DIGITS:]]
 
 
 def _after_fork_in_child() -> None:

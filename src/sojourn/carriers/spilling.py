@@ -57,6 +57,7 @@ class SpillRecorder(Recorder):
         source: Record | None,
         now: int,
         idle_timeout: int,
+        deadline: int | None = None,
     ) -> Record:
         """See :meth:`Recorder.write`."""
         lineage = session.lineage if isinstance(session, CarriedSession) else None
@@ -64,5 +65,12 @@ class SpillRecorder(Recorder):
             packed = _FIELDS.pack(lineage.id, lineage.generation, lineage.epoch, lineage.latest)
             encodings = {**encodings, _KEY: packed}
         return Recorder.write(
-            self, token, session, encodings, source=source, now=now, idle_timeout=idle_timeout
+            self,
+            token,
+            session,
+            encodings,
+            source=source,
+            now=now,
+            idle_timeout=idle_timeout,
+            deadline=deadline,
         )

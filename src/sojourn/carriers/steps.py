@@ -216,6 +216,9 @@ class CookieSteps(SessionSteps[StoreT]):
         session.saved(Token(value), record, encodings, plan.changes)
         return True
 
+    def draft(self, session: Session, plan: Plan) -> None:
+        """Return ``None``: where the session is to be kept turns out on the way."""
+
     def commit_steps(self, session: Session, plan: Plan) -> Steps[Action]:
         """See :meth:`Manager.commit`."""
         if plan.decision.action is not Action.TOUCH:
