@@ -1,4 +1,4 @@
-"""The two pages of the site: one reads a small key of the session, one writes it."""
+"""The pages of the site: one reads a small key of the session, one writes it, one knows of no session."""
 
 from __future__ import annotations
 
@@ -22,8 +22,18 @@ def _writes(request: HttpRequest) -> HttpResponse:
     return HttpResponse("written")
 
 
+def _raw(request: HttpRequest) -> HttpResponse:
+    request.META["bench.work"]()
+    return HttpResponse("raw")
+
+
 def _neither(_: HttpRequest) -> HttpResponse:
     return HttpResponse("neither")
 
 
-urlpatterns = [path("reads/", _reads), path("writes/", _writes), path("neither/", _neither)]
+urlpatterns = [
+    path("reads/", _reads),
+    path("writes/", _writes),
+    path("raw/", _raw),
+    path("neither/", _neither),
+]

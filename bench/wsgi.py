@@ -13,7 +13,7 @@ from django.core.handlers.wsgi import WSGIHandler
 
 from bench.contenders import EMBEDDED, MEMORY, DjangoEngine
 from bench.data import SIZES, signed_in
-from bench.networked import KEPT_OPEN, MEMCACHED, REDIS
+from bench.networked import KEPT_OPEN, MEMCACHED, RAW_MEMCACHED, RAW_REDIS, REDIS
 from bench.operations import microseconds
 
 if TYPE_CHECKING:
@@ -42,9 +42,12 @@ def measure(contenders: Mapping[str, Contender], *, rounds: int) -> Medians:
     for name in behind_own if find_spec("sojourn.django.middleware") else ():
         handlers[own(name)] = _handler(engines[name].engine, _OURS)
         engines[own(name)] = engines[name]
-    handlers[NONE] = _handler(settings.SESSION_ENGINE, None)
+    clients = {name: contenders[name] for name in (RAW_MEMCACHED, RAW_REDIS) if name in contenders}
+    for name in (NONE, *clients):
+        handlers[name] = _handler(settings.SESSION_ENGINE, None)
+    known = {**engines, **clients}
     cookies = {
-        (size, name): engines[name].new(signed_in(size)) if name in engines else ""
+        (size, name): known[name].new(signed_in(size)) if name in known else ""
         for size in SIZES
         for name in handlers
     }
@@ -55,8 +58,11 @@ def measure(contenders: Mapping[str, Contender], *, rounds: int) -> Medians:
     for _ in range(rounds):
         random.shuffle(turns)
         for page, size, name in turns:
-            path = _PATHS[page] if name in engines else "/neither/"
-            visit = _visitor(handlers[name], path, cookies[size, name])
+            cookie = cookies[size, name]
+            if name in clients:
+                visit = _visitor(handlers[name], "/raw/", "", _work(clients[name], page, cookie))
+            else:
+                visit = _visitor(handlers[name], _PATHS[page] if name in engines else "/neither/", cookie)
             samples[page][size][name] += microseconds(visit, [""] * _BATCH)
     return {
         page: {
@@ -79,7 +85,16 @@ def _handler(engine: str, middleware: str | None) -> WSGIHandler:
     return WSGIHandler()
 
 
-def _visitor(handler: WSGIHandler, path: str, cookie: str) -> Callable[[object], None]:
+def _work(client: Contender, page: str, key: str) -> Callable[[], object]:
+    """Return what a view does that asks ``client`` itself: the least that a page with a session can add."""
+    if page == "page":
+        return lambda: client.read(key)
+    return lambda: client.save(client.open(key))
+
+
+def _visitor(
+    handler: WSGIHandler, path: str, cookie: str, work: Callable[[], object] | None = None
+) -> Callable[[object], None]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
@@ -90,6 +105,7 @@ def _visitor(handler: WSGIHandler, path: str, cookie: str) -> Callable[[object],
         "wsgi.multiprocess": False,
         "HTTP_COOKIE": f"{settings.SESSION_COOKIE_NAME}={cookie}",
         "HTTP_USER_AGENT": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        "bench.work": work,
     }
 
     def start_response(status: str, _: object, __: object = None) -> Any:
