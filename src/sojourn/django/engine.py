@@ -26,7 +26,7 @@ from sojourn.values import MessagePackCodec, SerializerCodec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sojourn.django.backends.base import SojournSession
+    from sojourn.django.opening import OpenedSession
     from sojourn.lifecycle import ManagerSettings
     from sojourn.store import AsyncStore, Store
     from sojourn.values import Codec
@@ -69,11 +69,11 @@ class Engine:
 
 _places: dict[tuple[str, ...], Place] = {}
 #: By where sessions are kept, and by the class of session that is kept there.
-_engines: dict[tuple[str, ...] | type[SojournSession], Engine] = {}
+_engines: dict[tuple[str, ...] | type[OpenedSession], Engine] = {}
 _lock: Final = Lock()
 
 
-def engine_of(session_class: type[SojournSession]) -> Engine:
+def engine_of(session_class: type[OpenedSession]) -> Engine:
     """Return what ``get_engine()`` of the class does, which is asked once, not at each request."""
     engine = _engines.get(session_class)
     if engine is None:
