@@ -16,7 +16,7 @@ from sojourn.errors import DecodeError
 from sojourn.listing import Info, SessionSummary
 from sojourn.policy import EXPIRY_KEY, idle_deadline
 from sojourn.record import Record
-from sojourn.sealing import UnknownSecretError, authenticated
+from sojourn.sealing import UnknownSecretError
 from sojourn.session import Session
 from sojourn.token import key_for
 from sojourn.values import frame, unframe
@@ -83,7 +83,7 @@ class Recorder:
     def open(self, token: str, record: Record) -> dict[str, bytes] | None:
         """Return the encodings in ``record``, or ``None``, logged, if it does not open."""
         try:
-            bound = authenticated(
+            bound = self.sealing.context(
                 record.key, record.created_at, record.absolute_deadline, record.subject, record.info
             )
             return unframe(self.sealing.open(record.payload, token, bound))
@@ -153,9 +153,9 @@ class Recorder:
                     idle_timeout=None if ends_at_instant else deadline - now,
                     written_at=now,
                 )
-                bound = authenticated(key, created_at, absolute_deadline, digest, b"")
+                bound = self.sealing.context(key, created_at, absolute_deadline, digest, b"")
                 info = self.sealing.seal_info(plain.encode(), bound)
-        context = authenticated(key, created_at, absolute_deadline, digest, info)
+        context = self.sealing.context(key, created_at, absolute_deadline, digest, info)
         sealed = self.sealing.seal(payload, token, context)
         return Record(key, sealed, created_at, deadline, absolute_deadline, digest, info)
 
@@ -168,7 +168,7 @@ class Recorder:
         if not record.info:
             return None
         try:
-            bound = authenticated(
+            bound = self.sealing.context(
                 record.key, record.created_at, record.absolute_deadline, record.subject, b""
             )
             return Info.decode(self.sealing.open_info(record.info, bound))

@@ -76,11 +76,17 @@ def authenticated(
 
 
 class Sealing(Protocol):
-    """How payload and info are protected.  ``context`` comes from :func:`authenticated`.
+    """How payload and info are protected.  ``context`` comes from :meth:`context`.
 
     Opening raises ``DecodeError``, the same one whatever was changed; ``UnknownSecretError`` if the
     secret it was sealed under is not listed.
     """
+
+    def context(
+        self, key: str, created_at: int, absolute_deadline: int | None, subject: bytes | None, info: bytes, /
+    ) -> bytes:
+        """Return what of a record is authenticated: see :func:`authenticated`."""
+        ...
 
     def seal(self, payload: bytes, token: str, context: bytes) -> bytes:
         """Return the envelope of ``payload``, which only ``token`` and a listed secret open."""
@@ -104,6 +110,11 @@ class Unsealed:
 
     __slots__ = ()
 
+    @staticmethod
+    def context(*_: object) -> bytes:
+        """Return nothing."""
+        return b""
+
     def seal(self, payload: bytes, token: str, context: bytes) -> bytes:  # noqa: ARG002 - see Sealing
         """Return ``payload`` as it is."""
         return payload
@@ -125,6 +136,8 @@ class Sealed:
     """AES-256-GCM under keys from ``keyring``, as the module describes."""
 
     __slots__ = ("_keyring",)
+
+    context = staticmethod(authenticated)
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
