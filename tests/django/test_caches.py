@@ -406,7 +406,9 @@ def test_a_cap_on_a_users_sessions_is_refused_with_memcached(make_site: Callable
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("redi://h", "redis://"),
+        ("redi://h", r"SOJOURN\['STORE'\]: .*redis://"),
+        ("redis://u:p/w@h", r"SOJOURN\['STORE'\]: .*%2F"),
+        ("postgresql://h/shop", r"sojourn\.django\.backends\.db"),
         ("memory://", "LocMemCache"),
         ("sqlite:///tmp/x", r"sojourn\.django\.backends\.embedded"),
         ("redis://h?max_sessions_per_subject=2", r"SOJOURN = \{'MAX_SESSIONS_PER_USER': 2"),

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from sojourn.django.caches.entry import CacheEntry, cache_entry
 from sojourn.django.caches.memcached import memcached_arguments
 from sojourn.django.caches.redis import redis_arguments
+from sojourn.errors import ConfigurationError
 from sojourn.project import LOCMEM, PYLIBMC, PYMEMCACHE
 from sojourn.stores.from_url import parsed
 
@@ -40,15 +41,16 @@ def store_in(entry: CacheEntry, given: SojournSettings) -> Made:
 
 
 def store_at(address: str, given: SojournSettings) -> Made:
-    """Return the store at ``address``, for ``SOJOURN["STORE"]``.
-
-    Raises ``ImproperlyConfigured``, and ``ConfigurationError`` for an address that cannot be read.
-    """
-    kind, arguments = parsed(address)
+    """Return the store at ``address``, for ``SOJOURN["STORE"]``.  Raises ``ImproperlyConfigured``."""
+    try:
+        kind, arguments = parsed(address)
+    except ConfigurationError as error:
+        raise ImproperlyConfigured(f"SOJOURN['STORE']: {error}") from error
     if kind not in ("memcached", "valkey"):
         raise ImproperlyConfigured(
             "SOJOURN['STORE'] is the address of a memcached or of a Redis or Valkey server; for process "
-            "memory use LocMemCache in CACHES, for a file SESSION_ENGINE = 'sojourn.django.backends.embedded'"
+            "memory use LocMemCache in CACHES, for a file "
+            "SESSION_ENGINE = 'sojourn.django.backends.embedded', for a table 'sojourn.django.backends.db'"
         )
     arguments.setdefault("timeout", given.TIMEOUT)
     if arguments.get("max_sessions_per_subject") is not None:

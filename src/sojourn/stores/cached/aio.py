@@ -30,8 +30,8 @@ class AsyncCachedStore(Operations[AsyncStore]):
     The origin commits by itself.  ``beside``: a store for threads of the same two places; what that one keeps
     for a commit is not read from a copy here either.
 
-    A cancelled write is brought to its end before the cancellation goes on, so
-    that no copy is left behind by what the origin has taken.
+    A cancelled write is brought to its end before the cancellation goes on, so that no copy is left behind by
+    what the origin has taken.
     """
 
     def __init__(
