@@ -6,8 +6,14 @@ import asyncio
 import multiprocessing
 import random
 import sys
+import threading
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from sojourn import Keyring, Manager
 from sojourn.clock import SystemClock
 from sojourn.testing.records import new_record
 
@@ -17,7 +23,7 @@ if TYPE_CHECKING:
     from sojourn.record import Record
     from sojourn.store import AsyncStore, Store
 
-__all__ = ["INDEXED", "OPERATIONS", "ask_in_children", "call", "storm"]
+__all__ = ["INDEXED", "OPERATIONS", "ask_in_children", "call", "refuses", "saves_kept", "storm"]
 
 CLOCK = SystemClock()
 
@@ -38,6 +44,49 @@ def call(store: Any, operation: str, record: Record) -> Any:
         "find": lambda: store.find_subject(b"hers"),
         "delete all": lambda: store.delete_subject(b"hers"),
     }[operation]()
+
+
+def refuses(store: Store, key: str, record: Record) -> None:
+    """Fail unless every operation refuses ``key``, which is no digest, in the place of that of ``record``."""
+    for refused in (
+        partial(store.load, key),
+        partial(store.create, replace(record, key=key)),
+        partial(store.update, replace(record, key=key), record.version),
+        partial(store.touch, key, 0),
+        partial(store.move, key, record.version, record),
+        partial(store.move, record.key, record.version, replace(record, key=key)),
+        partial(store.delete, key),
+    ):
+        with pytest.raises(ValueError, match="hexadecimal"):
+            refused()
+
+
+def saves_kept(one: Store, other: Store, *, patience: float) -> int:
+    """Return how many of 400 saves of different keys, by eight threads, one session has kept (checklist C2).
+
+    Through a manager on each store; ``patience``: seconds that a save, and a thread, may take.
+    """
+    keyring = Keyring(["a server secret for tests: 0123456789 ABCDEFGHIJKLMNOPQRSTUVWXYZ"])
+    managers = [Manager(store, keyring, timeout=patience) for store in (one, other)]
+    session = managers[0].new_session()
+    session["begun"] = True
+    managers[0].commit(session)
+    token = session.token
+
+    def save(worker: int) -> None:
+        manager = managers[worker % 2]
+        for number in range(50):
+            opened = manager.open(token)
+            opened[f"{worker}.{number}"] = number
+            manager.commit(opened)
+
+    threads = [threading.Thread(target=save, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(patience)
+    kept = managers[0].open(token)
+    return sum(f"{worker}.{number}" in kept for worker in range(8) for number in range(50))
 
 
 async def storm(store: AsyncStore, *, rounds: int, calls: int, cancelled: int, size: int = 1) -> int:

@@ -19,6 +19,7 @@ from sojourn.stores.sql import SQLStore
 from sojourn.stores.valkey import ValkeyStore
 from sojourn.testing import new_record
 from tests.servers.proxy import Proxy
+from tests.stores.asking import refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,17 +95,7 @@ def test_S8_whatever_a_session_holds_is_a_parameter_and_no_command(servers: Serv
 def test_S8_only_digests_are_keys(servers: Servers, key: str) -> None:
     store = servers.store()
     record = created(store)
-    for call in (
-        partial(store.load, key),
-        partial(store.create, replace(record, key=key)),
-        partial(store.update, replace(record, key=key), record.version),
-        partial(store.touch, key, 0),
-        partial(store.move, key, record.version, record),
-        partial(store.move, record.key, record.version, replace(record, key=key)),
-        partial(store.delete, key),
-    ):
-        with pytest.raises(ValueError, match="hexadecimal"):
-            call()
+    refuses(store, key, record)
     assert store.load(record.key) == record
 
 

@@ -26,6 +26,7 @@ from sojourn.stores.sql import AsyncSQLStore, SQLStore
 from sojourn.stores.sql.engines import session_table
 from sojourn.testing import FakeClock
 from sojourn.testing.records import new_record
+from tests.stores.asking import refuses, saves_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -365,17 +366,7 @@ def test_S8_whatever_a_session_holds_is_a_parameter(store: SQLStore, value: byte
 @pytest.mark.parametrize("key", ["", "zz", "0" * 63, "0" * 65, "'" * 64, "g" * 64, "%s" * 32, "\x00" * 64])
 def test_S8_only_digests_are_keys(store: SQLStore, key: str) -> None:
     record = created(store)
-    for call in (
-        partial(store.load, key),
-        partial(store.create, replace(record, key=key)),
-        partial(store.update, replace(record, key=key), record.version),
-        partial(store.touch, key, 0),
-        partial(store.move, key, record.version, record),
-        partial(store.move, record.key, record.version, replace(record, key=key)),
-        partial(store.delete, key),
-    ):
-        with pytest.raises(ValueError, match="hexadecimal"):
-            call()
+    refuses(store, key, record)
     assert store.load(record.key) == record
 
 
@@ -447,26 +438,7 @@ def test_an_engine_of_the_applications_own_is_used_and_left_open(database: Datab
 
 def test_C2_four_hundred_of_four_hundred_saves_are_kept(database: Database) -> None:
     with closing(database.store()) as one, closing(database.store()) as other:
-        managers = [Manager(each, Keyring([SECRET]), timeout=60.0) for each in (one, other)]
-        session = managers[0].new_session()
-        session["begun"] = True
-        managers[0].commit(session)
-        token = session.token
-
-        def save(worker: int) -> None:
-            manager = managers[worker % 2]
-            for number in range(50):
-                opened = manager.open(token)
-                opened[f"{worker}.{number}"] = number
-                manager.commit(opened)
-
-        threads = [threading.Thread(target=save, args=(worker,)) for worker in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(3 * PATIENCE)
-        kept = managers[0].open(token)
-        assert sum(f"{worker}.{number}" in kept for worker in range(8) for number in range(50)) == 400
+        assert saves_kept(one, other, patience=60.0) == 400
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -28,6 +28,7 @@ from sojourn.stores.valkey import AsyncValkeyStore, ValkeyStore
 from sojourn.testing.records import new_record
 from tests.servers.proxy import Proxy
 from tests.servers.valkey import Cluster, Sentinels, wait_until
+from tests.stores.asking import refuses, saves_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -301,26 +302,7 @@ def test_L7_the_oldest_sessions_end_and_the_newest_stays(either: ValkeyStore) ->
 
 
 def test_C2_four_hundred_of_four_hundred_saves_are_kept(either: ValkeyStore, valkey: Valkey) -> None:
-    managers = [Manager(either, Keyring([SECRET]), timeout=60.0) for _ in range(2)]
-    session = managers[0].new_session()
-    session["begun"] = True
-    managers[0].commit(session)
-    token = session.token
-
-    def save(worker: int) -> None:
-        manager = managers[worker % 2]
-        for number in range(50):
-            opened = manager.open(token)
-            opened[f"{worker}.{number}"] = number
-            manager.commit(opened)
-
-    threads = [threading.Thread(target=save, args=(worker,)) for worker in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    kept = managers[0].open(token)
-    assert sum(f"{worker}.{number}" in kept for worker in range(8) for number in range(50)) == 400
+    assert saves_kept(either, either, patience=60.0) == 400
 
 
 def test_S1_neither_a_dump_nor_a_log_of_the_server_holds_plaintext_or_a_token(
@@ -364,17 +346,7 @@ def test_S1_neither_a_dump_nor_a_log_of_the_server_holds_plaintext_or_a_token(
 def test_S6_only_digests_reach_the_wire_as_keys(valkey_proxy: Proxy, key: str) -> None:
     record = new_record(CLOCK)
     with closing(ValkeyStore(valkey_proxy.address, timeout=PATIENCE)) as store:
-        for call in (
-            lambda: store.load(key),
-            lambda: store.create(replace(record, key=key)),
-            lambda: store.update(replace(record, key=key), record.version),
-            lambda: store.touch(key, 0),
-            lambda: store.move(key, record.version, record),
-            lambda: store.move(record.key, record.version, replace(record, key=key)),
-            lambda: store.delete(key),
-        ):
-            with pytest.raises(ValueError, match="64 lower-case hexadecimal digits"):
-                call()
+        refuses(store, key, record)
     assert valkey_proxy.accepted == 0
 
 
