@@ -13,7 +13,7 @@ import pytest
 from sojourn import Keyring, Policy
 from sojourn.carriers import CookieOptions, Revocations
 from sojourn.carriers.lineage import Lineage
-from sojourn.carriers.plain import DAY, LONGEST_LIFE
+from sojourn.carriers.plain import LONGEST_LIFE
 from sojourn.carriers.revocations import Standing, who
 from sojourn.errors import (
     ConfigurationError,
@@ -25,7 +25,7 @@ from sojourn.errors import (
 )
 from sojourn.manager import AsyncCookieManager, CookieManager
 from sojourn.policy import EXPIRY_KEY, Action
-from sojourn.record import Record, Version, dated_key
+from sojourn.record import DAY, Record, Version, dated_key
 from sojourn.recording import Recorder
 from sojourn.session import Session
 from sojourn.stores.memory import AsyncMemoryStore, MemoryStore

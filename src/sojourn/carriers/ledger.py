@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from sojourn.carriers.plain import DAY
 from sojourn.carriers.revocations import Revocations, Standing, ended, renewed, who
 from sojourn.errors import SessionGoneError
+from sojourn.record import DAY
 from sojourn.session import Session
 from sojourn.store import AsyncStore, Store
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sojourn.record import UNSAVED, Record
+from sojourn.record import DAY, UNSAVED, Record
 from sojourn.values import frame
 
 if TYPE_CHECKING:
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from sojourn.recording import Recorder
     from sojourn.session import Session
 
-__all__ = ["DAY", "LONGEST_LIFE", "is_plain", "plain_record"]
+__all__ = ["LONGEST_LIFE", "is_plain", "plain_record"]
 
-#: Milliseconds.
-DAY: Final = 86_400_000
-#: No cookie lives longer than 400 days (RFC 6265bis 5.5), and none here is a session for longer.
+#: Milliseconds.  No cookie lives longer than 400 days (RFC 6265bis 5.5), and none here is a session longer.
 LONGEST_LIFE: Final = 400 * DAY
 
 

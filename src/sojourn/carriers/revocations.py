@@ -17,7 +17,7 @@ from collections import OrderedDict
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from sojourn.carriers.plain import DAY, LONGEST_LIFE
+from sojourn.carriers.plain import LONGEST_LIFE
 from sojourn.errors import (
     ConflictError,
     DecodeError,
@@ -26,7 +26,7 @@ from sojourn.errors import (
     StoreUnavailableError,
 )
 from sojourn.frozen import frozen
-from sojourn.record import Record, public_id
+from sojourn.record import DAY, Record, public_id
 from sojourn.steps import Pause
 from sojourn.store import AsyncStore, Store
 from sojourn.token import key_for
