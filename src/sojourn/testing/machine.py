@@ -96,6 +96,10 @@ class SessionMachine(RuleBasedStateMachine):
         """Return an empty store that goes by ``clock``.  The machine closes it."""
         raise NotImplementedError
 
+    def set_wall_clock(self, seconds: int) -> None:
+        """Set the wall clock forward or (negative ``seconds``) back; no time passes."""
+        self.clock.step(seconds)
+
     def _make_faulty_store(self) -> Any:
         store: Store = self.make_store(self.clock)
         return FaultyStore(store)
@@ -258,7 +262,7 @@ class SessionMachine(RuleBasedStateMachine):
                 self.carry_out(self.world.exists(cookie))
         if seconds < 0:
             self.world.expected.steps_back()
-        self.clock.step(seconds)
+        self.set_wall_clock(seconds)
 
     @precondition(lambda self: self.world.expected.uncertainty < _UNCERTAINTY)
     @rule(operation=st.sampled_from(_OPERATIONS), after=st.booleans(), skip=st.integers(0, 1))
