@@ -147,5 +147,10 @@ class Proxy:
                 if self._closing.wait(self.pause):
                     return False
             return True
-        client.sendall(os.urandom(len(reply)) + b"\r\n" if fault == "garbage" else reply)
+        client.sendall(_noise(len(reply)) + b"\r\n" if fault == "garbage" else reply)
         return True
+
+
+def _noise(length: int) -> bytes:
+    """Return random bytes, none of them zero: asyncpg 0.32 reads a message that begins with one for ever."""
+    return os.urandom(length).replace(b"\0", b"\1")
