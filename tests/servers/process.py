@@ -72,16 +72,16 @@ class Removable:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        raise NotImplementedError
+        raise NotImplementedError  # each server does it its own way
 
     def remove(self) -> None:
         """End it and delete its files; nothing happens if it does not run."""
-        raise NotImplementedError
+        raise NotImplementedError  # likewise
 
     def __enter__(self) -> Self:
         try:
             self.start()
-        except BaseException:
+        except BaseException:  # an interrupted start leaves nothing, either
             self.remove()
             raise
         return self

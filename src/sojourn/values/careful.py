@@ -48,7 +48,7 @@ class _Walk:
         self._text = text
         self._inside: set[int] = set()  # the containers around the current value, by identity
 
-    def plain(self, value: Any, path: Path, *, in_set: bool = False) -> Any:  # noqa: C901, PLR0912
+    def plain(self, value: Any, path: Path, *, in_set: bool = False) -> Any:  # noqa: C901, PLR0912 - a case per type
         """Return the rewritten value; raise ``EncodeError`` naming the path of what cannot be stored.
 
         One frame per level, so that ``MAX_DEPTH`` levels fit into Python's stack.
@@ -103,7 +103,7 @@ class _Walk:
         if pack := PACK.get(type(value)):
             try:
                 return pack(value)
-            except Exception as error:
+            except Exception as error:  # tzinfo is the application's code
                 raise EncodeError(
                     f"{shown(path)}: the time zone of this {type_name(value)} gives no offset for it; "
                     "store it without a zone, or a datetime that has one"

@@ -45,7 +45,7 @@ class SerializerCodec:
         """Return ``{key: value}`` as the serializer writes it; see :meth:`Codec.encode`."""
         try:
             encoded = self._serializer.dumps({key: value})
-        except Exception as error:
+        except Exception as error:  # of the project's own code
             raise EncodeError(
                 f"{shown(key)}: the serializer {type_name(self._serializer)} cannot store this "
                 f"{type_name(value)} or something in it ({type(error).__name__})"
@@ -61,7 +61,7 @@ class SerializerCodec:
         """Return the value under ``key`` in what the serializer reads; see :meth:`Codec.decode`."""
         try:
             return self._serializer.loads(encoded)[key]
-        except Exception as error:
+        except Exception as error:  # likewise
             raise DecodeError(
                 f"{shown(key)}: the serializer {type_name(self._serializer)} cannot read the stored value "
                 f"({type(error).__name__})"
